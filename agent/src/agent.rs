@@ -1,0 +1,210 @@
+//! The library as its user holds it: building, starting, counting, shutting down.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::CaptureProcessor;
+use crate::reporter::{self, SHUTDOWN_WITHIN, Shared};
+use crate::settings::{self, ConfigError, Settings};
+
+/// The library at work in this process. Cheap to clone; all clones are the same agent.
+///
+/// It says goodbye when it is [shut down](Agent::shutdown), when its tracer provider is, or when nobody holds it, its
+/// clones or its processor any more.
+#[derive(Clone, Debug)]
+pub struct Agent {
+    running: Arc<Running>,
+}
+
+/// Keeps the reporter running.
+#[derive(Debug)]
+pub(crate) struct Running {
+    shared: Arc<Shared>,
+}
+
+impl Running {
+    pub(crate) fn shared(&self) -> &Shared {
+        &self.shared
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.shared.stop();
+    }
+}
+
+impl Agent {
+    /// Begins with the default settings.
+    pub fn builder() -> AgentBuilder {
+        AgentBuilder {
+            settings: Settings::default(),
+        }
+    }
+
+    /// What tells the agent of starts and ends of spans: to be given to the tracer provider, whose resource then is the
+    /// instance's identity.
+    pub fn processor(&self) -> CaptureProcessor {
+        CaptureProcessor::new(Arc::clone(&self.running))
+    }
+
+    /// Tells the collector what there still is to tell and says goodbye: nothing of this instance is open any more.
+    /// Waits for at most 2 s for that. What starts afterwards is not captured.
+    pub fn shutdown(&self) {
+        self.running.shared.stop();
+        self.running.shared.wait_stopped(SHUTDOWN_WITHIN);
+    }
+
+    /// What has happened so far.
+    pub fn counters(&self) -> Counters {
+        self.running.shared.counters()
+    }
+}
+
+/// What the agent has done since it started.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// Calls, handles, holds and members that have started.
+    pub captured: u64,
+    /// Those of them that are open now.
+    pub open: u64,
+    /// Starts handed to the connection, each time that they were: a resync hands over everything anew.
+    pub reported: u64,
+    /// Finishes handed to the connection.
+    pub finished: u64,
+    /// How often the collector has welcomed this instance.
+    pub sessions: u64,
+    /// Whether there is a collector now.
+    pub connection: Connection,
+    /// What could not be kept.
+    pub dropped: Dropped,
+}
+
+/// Whether there is a collector that listens.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Connection {
+    /// Not now; the agent is trying. Also before a tracer provider has been built, which gives the identity.
+    #[default]
+    Connecting,
+    /// The collector has welcomed this instance.
+    Connected,
+    /// The agent has been shut down.
+    Closed,
+}
+
+/// What could not be kept, by cause.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Dropped {
+    /// Calls, handles, holds and members that started while too many were open. They stay unknown.
+    pub spans: u64,
+    /// Spans that only keep the parent chain, while too many were open, or beneath a call that has too many of them.
+    /// A span beneath one of these may be taken for a root.
+    pub structural: u64,
+    /// Finishes that a slow connection had no room for. The full open set made up for them.
+    pub finishes: u64,
+    /// Questions of the collector that came faster than they could be answered. It asks again.
+    pub probes: u64,
+}
+
+/// Settings of an agent that is yet to start.
+#[derive(Clone, Debug)]
+#[must_use = "nothing runs until `start` is called"]
+pub struct AgentBuilder {
+    settings: Settings,
+}
+
+impl AgentBuilder {
+    /// The collector or relay to report to. `http://127.0.0.1:4381` unless set.
+    pub fn upstream(mut self, url: impl Into<String>) -> Self {
+        self.settings.upstream = url.into();
+        self
+    }
+
+    /// Calls, handles and holds are reported once they are this old; 20 ms unless set. Zero is at once.
+    pub fn report_after(mut self, age: Duration) -> Self {
+        self.settings.report_after = age;
+        self
+    }
+
+    /// How often the collector hears of this instance at least; 1 s unless set.
+    pub fn heartbeat(mut self, interval: Duration) -> Self {
+        self.settings.heartbeat = interval;
+        self
+    }
+
+    /// How long the instance is to be believed alive without news of it; 3 s unless set. There will be at least three
+    /// heartbeats in this time. A connection that is stuck for as long is given up and made anew.
+    pub fn lease(mut self, lease: Duration) -> Self {
+        self.settings.lease = lease;
+        self
+    }
+
+    /// How often what is due is sent; 5 ms unless set.
+    pub fn flush_every(mut self, interval: Duration) -> Self {
+        self.settings.flush_every = interval;
+        self
+    }
+
+    /// Lets `STANDOFF_UPSTREAM`, `STANDOFF_REPORT_AFTER`, `STANDOFF_HEARTBEAT` and `STANDOFF_LEASE` override what has
+    /// been set before. Durations are written as `20ms`, `3s` or `0`.
+    ///
+    /// # Errors
+    ///
+    /// A variable has a value that cannot be understood.
+    pub fn from_env(mut self) -> Result<Self, ConfigError> {
+        self.settings
+            .read(|variable| Some(std::env::var_os(variable)?.to_string_lossy().into_owned()))?;
+        Ok(self)
+    }
+
+    /// Starts the agent's thread. It connects once a tracer provider has been built with
+    /// [`Agent::processor`], and goes on trying for as long as it takes.
+    ///
+    /// # Errors
+    ///
+    /// A setting makes no sense, or the operating system has no thread to give.
+    pub fn start(self) -> Result<Agent, StartError> {
+        let Settings {
+            upstream,
+            report_after: _,
+            heartbeat,
+            lease,
+            flush_every,
+        } = &self.settings;
+        let endpoint = Some(upstream)
+            .filter(|url| settings::is_url(url))
+            .and_then(|url| reporter::endpoint(url));
+        let Some(endpoint) = endpoint else {
+            return Err(StartError::Upstream(upstream.clone()));
+        };
+        for (setting, value) in [("heartbeat", heartbeat), ("lease", lease), ("flush_every", flush_every)] {
+            if value.is_zero() {
+                return Err(StartError::Zero(setting));
+            }
+        }
+        let shared = Arc::new(Shared::new(self.settings));
+        reporter::spawn(Arc::clone(&shared), endpoint)?;
+        Ok(Agent {
+            running: Arc::new(Running { shared }),
+        })
+    }
+}
+
+/// Why an agent did not start.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StartError {
+    /// The upstream is not a URL that can be connected to.
+    #[error("the upstream `{0}` is not a URL of the form `http://host:port`")]
+    Upstream(String),
+    /// A time that has to be above zero is not.
+    #[error("the setting `{0}` is zero")]
+    Zero(&'static str),
+    /// The operating system has no thread to give.
+    #[error("cannot start the agent's thread")]
+    Thread(#[source] io::Error),
+    /// The operating system refuses what the runtime needs.
+    #[error("cannot start the agent's runtime")]
+    Runtime(#[source] io::Error),
+}

@@ -1,0 +1,56 @@
+//! Reports the calls of a service to standoff when they start, not only when they end.
+//!
+//! The library lives beside the application, not in it: an operating-system thread with a runtime of its own tells the
+//! collector which spans are open, so an application whose every thread is stuck still reports and still answers.
+//! Nothing here blocks or fails the service: the collector may be absent, slow, or come back.
+//!
+//! ```no_run
+//! use opentelemetry_sdk::Resource;
+//! use opentelemetry_sdk::trace::SdkTracerProvider;
+//! use standoff_agent::{Agent, Spans};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let agent = Agent::builder().upstream("http://127.0.0.1:4381").from_env()?.start()?;
+//! let provider = SdkTracerProvider::builder()
+//!     .with_resource(Resource::builder().with_service_name("service-a").build())
+//!     .with_span_processor(agent.processor())
+//!     .build();
+//! let spans = Spans::new(&provider);
+//!
+//! let call = spans.call("{:server_b, 42}").start();
+//! call.end();
+//! agent.shutdown();
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! Stock instrumentation is understood as well: `CLIENT` spans are calls, `SERVER` and `CONSUMER` spans handles.
+//!
+//! **Sampling.** OpenTelemetry does not tell span processors of spans that a sampler drops, so what is dropped cannot be
+//! seen here. Use a sampler that records everything and sample at the exporter, or a wait may stay unknown. A handler
+//! follows its caller's decision under `ParentBased` samplers, so every service of a chain has to record.
+
+mod agent;
+mod backoff;
+mod capture;
+#[cfg(test)]
+#[path = "../tests/support/mirror.rs"]
+mod mirror;
+mod open_span;
+pub mod propagation;
+mod record;
+mod reporter;
+mod session;
+mod settings;
+mod spans;
+#[cfg(feature = "tracing")]
+mod start_capture;
+mod table;
+
+pub use agent::{Agent, AgentBuilder, Connection, Counters, Dropped, StartError};
+pub use capture::CaptureProcessor;
+pub use open_span::{OpenSpan, Outcome};
+pub use settings::ConfigError;
+pub use spans::{CallBuilder, HandleBuilder, HoldBuilder, MemberBuilder, Spans};
+#[cfg(feature = "tracing")]
+pub use start_capture::StartCapture;

@@ -1,0 +1,410 @@
+//! The agent's thread: it keeps a session with the collector, and lets no application thread wait for it.
+
+use std::io;
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering::Relaxed};
+use std::sync::mpsc::sync_channel;
+use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
+
+use opentelemetry::Context;
+use standoff_protocol::stream::wait_stream_client::WaitStreamClient;
+use standoff_protocol::stream::{
+    FromCollector, FromInstance, Hello, Instance, MESSAGE_BYTES_MAX, PROTOCOL_VERSION, Process, from_collector,
+};
+use tokio::sync::Notify;
+use tokio::sync::mpsc::{self, error::TrySendError};
+use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::transport::{Channel, Endpoint};
+use tonic::{Status, Streaming};
+
+use crate::backoff::{self, Backoff};
+use crate::session::{Sent, Session};
+use crate::settings::Settings;
+use crate::table::OpenTable;
+use crate::{Connection, Counters, StartError};
+
+/// Messages that wait for the connection: 8,192 spans for each flush, and 20 MB if every text is at its limit. What is
+/// due beyond that stays in the open table.
+const OUTGOING_MAX: usize = 16;
+
+/// How long an attempt to connect may take. A host that does not answer is asked again soon.
+const CONNECT_WITHIN: Duration = Duration::from_secs(1);
+
+/// How long the collector may take to say welcome: it may have thousands of instances to welcome at once.
+const WELCOME_WITHIN: Duration = Duration::from_secs(5);
+
+/// How often HTTP/2 asks whether the peer is there, and how long the peer may take. Finds out about hosts that vanish.
+const KEEP_ALIVE: Duration = Duration::from_secs(5);
+
+/// How long a shutdown may take.
+pub(crate) const SHUTDOWN_WITHIN: Duration = Duration::from_secs(2);
+
+/// How long the collector may take to close the stream after our goodbye.
+const CLOSE_WITHIN: Duration = Duration::from_secs(1);
+
+/// What application threads and the reporter share.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) table: OpenTable,
+    pub(crate) settings: Settings,
+    origin: Instant,
+    identity: OnceLock<Identity>,
+    /// The identity has become known, or the agent is to stop.
+    woken: Notify,
+    stopping: AtomicBool,
+    stopped: Mutex<bool>,
+    has_stopped: Condvar,
+    connection: AtomicU8,
+    sessions: AtomicU64,
+    started_sent: AtomicU64,
+    finished_sent: AtomicU64,
+    probes_dropped: AtomicU64,
+}
+
+/// Who this instance is, as the resource of its tracer provider says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Identity {
+    pub(crate) service_name: String,
+    pub(crate) service_namespace: String,
+    pub(crate) instance_id: String,
+}
+
+impl Shared {
+    pub(crate) fn new(settings: Settings) -> Self {
+        Shared {
+            table: OpenTable::new(settings.report_after),
+            settings,
+            origin: Instant::now(),
+            identity: OnceLock::new(),
+            woken: Notify::new(),
+            stopping: AtomicBool::new(false),
+            stopped: Mutex::new(false),
+            has_stopped: Condvar::new(),
+            connection: AtomicU8::new(0),
+            sessions: AtomicU64::new(0),
+            started_sent: AtomicU64::new(0),
+            finished_sent: AtomicU64::new(0),
+            probes_dropped: AtomicU64::new(0),
+        }
+    }
+
+    /// The time by the clock of this agent.
+    pub(crate) fn now(&self) -> Duration {
+        self.origin.elapsed()
+    }
+
+    /// Says who this instance is. The first to say so is believed: an instance does not become another one.
+    pub(crate) fn identify(&self, identity: Identity) {
+        drop(self.identity.set(identity));
+        self.woken.notify_one();
+    }
+
+    pub(crate) fn stop(&self) {
+        self.stopping.store(true, Relaxed);
+        self.woken.notify_one();
+    }
+
+    pub(crate) fn is_stopping(&self) -> bool {
+        self.stopping.load(Relaxed)
+    }
+
+    /// Waits until the reporter has said goodbye, or has nobody to say it to. Returns whether it has.
+    pub(crate) fn wait_stopped(&self, within: Duration) -> bool {
+        let stopped = self.stopped.lock().unwrap_or_else(PoisonError::into_inner);
+        let waited = self
+            .has_stopped
+            .wait_timeout_while(stopped, within, |stopped| !*stopped);
+        *waited.unwrap_or_else(PoisonError::into_inner).0
+    }
+
+    pub(crate) fn counters(&self) -> Counters {
+        let mut dropped = self.table.dropped();
+        dropped.probes = self.probes_dropped.load(Relaxed);
+        Counters {
+            captured: self.table.captured(),
+            open: self.table.open_count(),
+            reported: self.started_sent.load(Relaxed),
+            finished: self.finished_sent.load(Relaxed),
+            sessions: self.sessions.load(Relaxed),
+            connection: match self.connection.load(Relaxed) {
+                0 => Connection::Connecting,
+                1 => Connection::Connected,
+                _ => Connection::Closed,
+            },
+            dropped,
+        }
+    }
+
+    fn set_connection(&self, connection: Connection) {
+        self.connection.store(connection as u8, Relaxed);
+    }
+
+    fn count(&self, before: Sent, after: Sent) {
+        self.started_sent.fetch_add(after.started - before.started, Relaxed);
+        self.finished_sent.fetch_add(after.finished - before.finished, Relaxed);
+    }
+
+    fn events_lost(&self) -> u64 {
+        let dropped = self.table.dropped();
+        dropped.spans + dropped.structural + dropped.finishes
+    }
+
+    async fn until_stopping(&self) {
+        while !self.is_stopping() {
+            self.woken.notified().await;
+        }
+    }
+}
+
+/// How to reach the collector. `None` if the text is no URL.
+pub(crate) fn endpoint(upstream: &str) -> Option<Endpoint> {
+    let endpoint = Endpoint::from_shared(upstream.to_owned()).ok()?;
+    Some(
+        endpoint
+            .connect_timeout(CONNECT_WITHIN)
+            .tcp_nodelay(true)
+            .http2_keep_alive_interval(KEEP_ALIVE)
+            .keep_alive_timeout(KEEP_ALIVE)
+            .keep_alive_while_idle(true),
+    )
+}
+
+/// Starts the thread, and returns once its runtime runs.
+pub(crate) fn spawn(shared: Arc<Shared>, endpoint: Endpoint) -> Result<(), StartError> {
+    let (running, has_runtime) = sync_channel(1);
+    let thread = std::thread::Builder::new().name("standoff-agent".to_owned());
+    thread
+        .spawn(move || run(&shared, endpoint, |started| drop(running.send(started))))
+        .map_err(StartError::Thread)?;
+    let started = has_runtime
+        .recv()
+        .map_err(|gone| StartError::Thread(io::Error::other(gone)))?;
+    started.map_err(StartError::Runtime)
+}
+
+fn run(shared: &Shared, endpoint: Endpoint, report: impl FnOnce(io::Result<()>)) {
+    // The connection's own spans and events are nobody's business, and the application's subscriber must not be run
+    // here: a thread of the application may be stuck within it for good.
+    let _no_events = tracing::dispatcher::set_default(&tracing::Dispatch::none());
+    let _no_spans = Context::enter_telemetry_suppressed_scope();
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return report(Err(error)),
+    };
+    report(Ok(()));
+    runtime.block_on(Reporter { shared, endpoint }.run());
+    // A name look-up may still be running.
+    runtime.shutdown_background();
+    shared.table.end_session();
+    shared.set_connection(Connection::Closed);
+    *shared.stopped.lock().unwrap_or_else(PoisonError::into_inner) = true;
+    shared.has_stopped.notify_all();
+}
+
+type Client = WaitStreamClient<Channel>;
+
+struct Reporter<'a> {
+    shared: &'a Shared,
+    endpoint: Endpoint,
+}
+
+/// Why a session is over. Nobody is told: the next one is tried whatever the reason.
+#[derive(Debug)]
+enum Ended {
+    /// The instance has said goodbye.
+    Left,
+    /// The connection is lost, refused or stuck.
+    Lost,
+}
+
+impl Reporter<'_> {
+    async fn run(self) {
+        let Some(instance) = self.instance().await else { return };
+        let mut backoff = Backoff::default();
+        while !self.shared.is_stopping() {
+            let began = Instant::now();
+            match self.session(&instance).await {
+                Ok(Ended::Left) => return,
+                Ok(Ended::Lost) | Err(_) => {}
+            }
+            self.shared.table.end_session();
+            self.shared.set_connection(Connection::Connecting);
+            // One that welcomes us only to hang up again is no success.
+            if began.elapsed() > backoff::CAP {
+                backoff.reset();
+            }
+            let wait = sleep(backoff.next(rand::random()));
+            tokio::select! {
+                () = wait => {}
+                () = self.shared.until_stopping() => {}
+            }
+        }
+    }
+
+    /// Waits until it is known who this instance is. `None` if the agent is to stop before.
+    async fn instance(&self) -> Option<Instance> {
+        loop {
+            if self.shared.is_stopping() {
+                return None;
+            }
+            if let Some(identity) = self.shared.identity.get().cloned() {
+                return Some(Instance {
+                    service_name: identity.service_name,
+                    service_namespace: identity.service_namespace,
+                    instance_id: identity.instance_id,
+                    incarnation: rand::random(),
+                    process: Process::this(),
+                });
+            }
+            self.shared.woken.notified().await;
+        }
+    }
+
+    /// One session, from connecting to its end.
+    async fn session(&self, instance: &Instance) -> Result<Ended, Status> {
+        let Settings { heartbeat, lease, .. } = &self.shared.settings;
+        let hello = Hello {
+            protocol_version: PROTOCOL_VERSION,
+            instance: Some(instance.clone()),
+            lease_ms: u32::try_from(lease.as_millis()).unwrap_or(u32::MAX),
+        };
+        // Three times in a lease at least: one late heartbeat is no reason to be taken for silent.
+        let mut session = Session::new(hello, (*heartbeat).min(*lease / 3), self.shared.now());
+        let (outgoing, queue) = mpsc::channel(OUTGOING_MAX);
+        let pump = Pump {
+            shared: self.shared,
+            outgoing,
+            progress: Instant::now(),
+        };
+        // The collector may wait for the hello before it answers at all.
+        pump.one(&mut session);
+
+        // The client keeps the connection for as long as it lives.
+        let (_client, incoming) = tokio::select! {
+            connected = timeout(WELCOME_WITHIN, self.connect(queue)) => {
+                connected.map_err(|_| Status::deadline_exceeded("no answer"))??
+            }
+            () = self.shared.until_stopping() => return Ok(Ended::Lost),
+        };
+        self.converse(session, pump, incoming).await
+    }
+
+    async fn connect(&self, queue: mpsc::Receiver<FromInstance>) -> Result<(Client, Streaming<FromCollector>), Status> {
+        let channel = self
+            .endpoint
+            .connect()
+            .await
+            .map_err(|error| Status::unavailable(error.to_string()))?;
+        let mut client = WaitStreamClient::new(channel).max_decoding_message_size(MESSAGE_BYTES_MAX);
+        let incoming = client.connect(ReceiverStream::new(queue)).await?.into_inner();
+        Ok((client, incoming))
+    }
+
+    /// Takes turns in speaking and listening, until either side hangs up.
+    async fn converse(
+        &self,
+        mut session: Session,
+        mut pump: Pump<'_>,
+        mut incoming: Streaming<FromCollector>,
+    ) -> Result<Ended, Status> {
+        let mut flush = interval(self.shared.settings.flush_every);
+        flush.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let welcome_by = Instant::now() + WELCOME_WITHIN;
+        let mut welcomed = false;
+        loop {
+            tokio::select! {
+                _ = flush.tick() => {
+                    session.tick();
+                    if !welcomed && Instant::now() >= welcome_by {
+                        return Ok(Ended::Lost);
+                    }
+                }
+                message = incoming.message() => match message? {
+                    // A later version may say what this one does not understand.
+                    Some(message) => if let Some(message) = message.message {
+                        self.hear(message, &mut session, &mut welcomed);
+                    },
+                    None => return Ok(Ended::Lost),
+                },
+                () = self.shared.until_stopping(), if !session.is_leaving() => session.leave(),
+            }
+            if pump.all(&mut session).is_err() {
+                return Ok(Ended::Lost);
+            }
+            if session.has_left() {
+                // Closing our half lets everything queued be delivered; then the collector closes its own.
+                drop(pump);
+                let closed = async { while let Ok(Some(_)) = incoming.message().await {} };
+                drop(timeout(CLOSE_WITHIN, closed).await);
+                return Ok(Ended::Left);
+            }
+        }
+    }
+
+    fn hear(&self, message: from_collector::Message, session: &mut Session, welcomed: &mut bool) {
+        match message {
+            from_collector::Message::Welcome(welcome) => {
+                session.welcome(&welcome);
+                if !*welcomed {
+                    *welcomed = true;
+                    self.shared.sessions.fetch_add(1, Relaxed);
+                    self.shared.set_connection(Connection::Connected);
+                }
+            }
+            from_collector::Message::ResyncRequest(_) => session.resync(),
+            from_collector::Message::Probe(probe) => {
+                if !session.probe(&probe, &self.shared.table, self.shared.now()) {
+                    self.shared.probes_dropped.fetch_add(1, Relaxed);
+                }
+            }
+        }
+    }
+}
+
+/// Moves messages from the session to the connection, as long as it has room.
+struct Pump<'a> {
+    shared: &'a Shared,
+    outgoing: mpsc::Sender<FromInstance>,
+    /// When the connection last had room.
+    progress: Instant,
+}
+
+/// The connection is closed, or has had no room for as long as the lease.
+struct Stuck;
+
+impl Pump<'_> {
+    /// Moves one message. The connection is new and has room.
+    fn one(&self, session: &mut Session) {
+        if let Ok(permit) = self.outgoing.try_reserve()
+            && let Some(message) = self.next(session)
+        {
+            permit.send(message);
+        }
+    }
+
+    /// Moves all there are.
+    fn all(&mut self, session: &mut Session) -> Result<(), Stuck> {
+        loop {
+            match self.outgoing.try_reserve() {
+                Ok(permit) => {
+                    self.progress = Instant::now();
+                    match self.next(session) {
+                        Some(message) => permit.send(message),
+                        None => return Ok(()),
+                    }
+                }
+                // Without news for a lease, the collector has given us up too.
+                Err(TrySendError::Full(())) if self.progress.elapsed() < self.shared.settings.lease => return Ok(()),
+                Err(TrySendError::Full(()) | TrySendError::Closed(())) => return Err(Stuck),
+            }
+        }
+    }
+
+    fn next(&self, session: &mut Session) -> Option<FromInstance> {
+        let before = session.sent;
+        let message = session.next(&self.shared.table, self.shared.events_lost(), self.shared.now());
+        self.shared.count(before, session.sent);
+        message.map(|message| FromInstance { message: Some(message) })
+    }
+}

@@ -1,0 +1,355 @@
+//! Helpers that make the right spans for calls, handles, holds and members.
+//!
+//! They start ordinary OpenTelemetry spans at once and with all their attributes, so whatever else exports the spans of
+//! the provider sees them too. They need no [`Agent`](crate::Agent): without one nothing is reported.
+
+use std::borrow::Cow;
+use std::time::Duration;
+
+use opentelemetry::trace::{SpanKind, TraceContextExt, Tracer, TracerProvider};
+use opentelemetry::{Array, Context, KeyValue, StringValue, Value};
+use opentelemetry_sdk::trace::{SdkTracer, SdkTracerProvider};
+use standoff_protocol::attributes::{self, semconv};
+
+use crate::{OpenSpan, Outcome};
+
+/// Starts spans that standoff understands.
+///
+/// ```
+/// use std::time::Duration;
+/// use opentelemetry_sdk::trace::SdkTracerProvider;
+/// use standoff_agent::{Outcome, Spans};
+///
+/// let provider = SdkTracerProvider::builder().build();
+/// let spans = Spans::new(&provider);
+///
+/// // A turn of the actor `{:server_a, 42}`, which does one thing at a time.
+/// let turn = spans.handle("handle_call").resource("{:server_a, 42}").start();
+/// turn.in_scope(|| {
+///     // It asks another actor, and waits for at most 5 s.
+///     let call = spans.call("{:server_b, 42}").timeout(Duration::from_secs(5)).start();
+///     match ask() {
+///         Ok(_reply) => call.end(),
+///         Err(Failure::Timeout) => call.end_with(Outcome::Timeout),
+///         Err(Failure::Refused) => call.end_with(Outcome::Error),
+///     }
+/// });
+/// turn.end();
+/// # enum Failure { Timeout, Refused }
+/// # fn ask() -> Result<i32, Failure> { Ok(1) }
+/// ```
+#[derive(Clone, Debug)]
+pub struct Spans {
+    tracer: SdkTracer,
+}
+
+impl Spans {
+    /// Starts spans through `provider`. Its [`Agent::processor`](crate::Agent::processor) reports them.
+    pub fn new(provider: &SdkTracerProvider) -> Spans {
+        Spans {
+            tracer: provider.tracer("standoff-agent"),
+        }
+    }
+
+    /// A task waits for a reply from `target`: the resource a unit of which it needs until a handler accepts the call.
+    ///
+    /// ```
+    /// # use opentelemetry_sdk::trace::SdkTracerProvider;
+    /// # use standoff_agent::Spans;
+    /// # let spans = Spans::new(&SdkTracerProvider::builder().build());
+    /// // Whichever of two replicas answers first.
+    /// let first = spans.call("replica-1").group("read", 1, 2).start();
+    /// let second = spans.call("replica-2").group("read", 1, 2).start();
+    /// # first.end();
+    /// # second.end();
+    /// ```
+    pub fn call(&self, target: impl Into<String>) -> CallBuilder {
+        let draft = self
+            .draft(SpanKind::Client, "call")
+            .with(attributes::TARGET, target.into());
+        CallBuilder { draft }
+    }
+
+    /// A task begins: a turn of an actor, a request or a message that is served. Its parent should be the call that it
+    /// answers, as [extracted](crate::propagation::extract) from the message.
+    ///
+    /// ```
+    /// # use opentelemetry_sdk::trace::SdkTracerProvider;
+    /// # use standoff_agent::Spans;
+    /// # let spans = Spans::new(&SdkTracerProvider::builder().build());
+    /// # let caller = opentelemetry::Context::new();
+    /// // One of the eight workers of a pool is busy with this.
+    /// let work = spans.handle("work").parent(&caller).resource("workers").capacity(8).start();
+    /// # work.end();
+    /// ```
+    pub fn handle(&self, name: impl Into<String>) -> HandleBuilder {
+        HandleBuilder {
+            draft: self.draft(SpanKind::Consumer, name.into()),
+            resources: Vec::new(),
+        }
+    }
+
+    /// The current task occupies units of `resource`: a lock, a connection of a pool.
+    ///
+    /// ```
+    /// # use opentelemetry_sdk::trace::SdkTracerProvider;
+    /// # use standoff_agent::Spans;
+    /// # let spans = Spans::new(&SdkTracerProvider::builder().build());
+    /// # let lock = std::sync::Mutex::new(());
+    /// let waiting = spans.call("ledger lock").start();
+    /// let guard = lock.lock();
+    /// waiting.end();
+    /// let held = spans.hold("ledger lock").start();
+    /// // … work under the lock …
+    /// drop(guard);
+    /// held.end();
+    /// ```
+    pub fn hold(&self, resource: impl Into<String>) -> HoldBuilder {
+        let draft = self.draft(SpanKind::Internal, "hold");
+        HoldBuilder {
+            draft: draft
+                .with(attributes::ROLE, "hold")
+                .with(attributes::RESOURCE, resource.into()),
+        }
+    }
+
+    /// A consumer or worker contributes units to the pool `resource` for as long as it lives. It is reported at once.
+    ///
+    /// It is a root: it outlives whatever was going on when the consumer was started.
+    ///
+    /// ```
+    /// # use opentelemetry_sdk::trace::SdkTracerProvider;
+    /// # use standoff_agent::Spans;
+    /// # let spans = Spans::new(&SdkTracerProvider::builder().build());
+    /// let consumer = spans.member("service-a").units(1).start();
+    /// // … consume until told to stop …
+    /// consumer.end();
+    /// ```
+    pub fn member(&self, resource: impl Into<String>) -> MemberBuilder {
+        let mut draft = self.draft(SpanKind::Internal, "member");
+        draft.parent = Some(Context::new());
+        MemberBuilder {
+            draft: draft
+                .with(attributes::ROLE, "member")
+                .with(attributes::RESOURCE, resource.into()),
+        }
+    }
+
+    fn draft(&self, kind: SpanKind, name: impl Into<Cow<'static, str>>) -> Draft {
+        Draft {
+            tracer: self.tracer.clone(),
+            kind,
+            name: name.into(),
+            parent: None,
+            attributes: Vec::with_capacity(8),
+        }
+    }
+}
+
+/// A call about to start. See [`Spans::call`].
+#[derive(Debug)]
+#[must_use = "nothing is started until `start` is called"]
+pub struct CallBuilder {
+    draft: Draft,
+}
+
+impl CallBuilder {
+    /// Names the span, instead of `call`.
+    pub fn name(mut self, name: impl Into<String>) -> Self {
+        self.draft.name = name.into().into();
+        self
+    }
+
+    /// The caller gives up after this long. It is still the caller who ends the span then.
+    pub fn timeout(self, timeout: Duration) -> Self {
+        // Rounded up, since 0 would mean that it never gives up.
+        let millis = timeout.as_nanos().div_ceil(1_000_000).max(1);
+        self.with(attributes::TIMEOUT_MS, i64::try_from(millis).unwrap_or(i64::MAX))
+    }
+
+    /// Asks for this many units of the target instead of one.
+    pub fn units(self, units: u32) -> Self {
+        self.with(attributes::UNITS, i64::from(units))
+    }
+
+    /// The task needs only `needed` of the `size` calls that it makes with this group name.
+    pub fn group(self, name: impl Into<String>, needed: u32, size: u32) -> Self {
+        self.with(attributes::WAIT_GROUP, name.into())
+            .with(attributes::WAIT_NEEDED, i64::from(needed))
+            .with(attributes::WAIT_SIZE, i64::from(size))
+    }
+
+    /// The enclosing handler does not wait for this call: it is spawned and left alone.
+    pub fn detached(self) -> Self {
+        self.with(attributes::DETACHED, true)
+    }
+
+    /// The correlation id of the request, by which a handler is found that has no trace context.
+    pub fn conversation(self, id: impl Into<String>) -> Self {
+        self.with(semconv::MESSAGING_CONVERSATION_ID, id.into())
+    }
+
+    /// The parent, instead of the current context.
+    pub fn parent(mut self, parent: &Context) -> Self {
+        self.draft.parent = Some(parent.clone());
+        self
+    }
+
+    /// Starts the call.
+    pub fn start(self) -> OpenSpan {
+        self.draft.start(Outcome::Cancelled)
+    }
+
+    fn with(mut self, key: &'static str, value: impl Into<Value>) -> Self {
+        self.draft = self.draft.with(key, value);
+        self
+    }
+}
+
+/// A handle about to start. See [`Spans::handle`].
+#[derive(Debug)]
+#[must_use = "nothing is started until `start` is called"]
+pub struct HandleBuilder {
+    draft: Draft,
+    resources: Vec<StringValue>,
+}
+
+impl HandleBuilder {
+    /// The handler occupies a unit of this resource. May be called several times.
+    pub fn resource(mut self, name: impl Into<String>) -> Self {
+        self.resources.push(name.into().into());
+        self
+    }
+
+    /// The units of its resources that this instance offers. Without it, and without [members](Spans::member), a
+    /// resource is exclusive.
+    pub fn capacity(mut self, units: u32) -> Self {
+        self.draft = self.draft.with(attributes::CAPACITY, i64::from(units));
+        self
+    }
+
+    /// The correlation id of the request, by which its call is found where there is no trace context.
+    pub fn conversation(mut self, id: impl Into<String>) -> Self {
+        self.draft = self.draft.with(semconv::MESSAGING_CONVERSATION_ID, id.into());
+        self
+    }
+
+    /// Makes the span one of kind `SERVER` instead of `CONSUMER`.
+    pub fn server(mut self) -> Self {
+        self.draft.kind = SpanKind::Server;
+        self
+    }
+
+    /// The parent, instead of the current context: usually the caller's context, as extracted from the message.
+    pub fn parent(mut self, parent: &Context) -> Self {
+        self.draft.parent = Some(parent.clone());
+        self
+    }
+
+    /// Starts the handle.
+    pub fn start(mut self) -> OpenSpan {
+        match self.resources.len() {
+            0 => {}
+            1 => self.draft = self.draft.with(attributes::RESOURCE, self.resources.swap_remove(0)),
+            _ => {
+                self.draft = self
+                    .draft
+                    .with(attributes::RESOURCE, Value::Array(Array::String(self.resources)))
+            }
+        }
+        self.draft.start(Outcome::Finished)
+    }
+}
+
+/// A hold about to start. See [`Spans::hold`].
+#[derive(Debug)]
+#[must_use = "nothing is started until `start` is called"]
+pub struct HoldBuilder {
+    draft: Draft,
+}
+
+impl HoldBuilder {
+    /// Names the span, instead of `hold`.
+    pub fn name(mut self, name: impl Into<String>) -> Self {
+        self.draft.name = name.into().into();
+        self
+    }
+
+    /// Holds this many units instead of one.
+    pub fn units(mut self, units: u32) -> Self {
+        self.draft = self.draft.with(attributes::UNITS, i64::from(units));
+        self
+    }
+
+    /// The whole capacity of the resource. Without it, and without members, a resource is exclusive.
+    pub fn capacity(mut self, units: u32) -> Self {
+        self.draft = self.draft.with(attributes::CAPACITY, i64::from(units));
+        self
+    }
+
+    /// The parent, instead of the current context.
+    pub fn parent(mut self, parent: &Context) -> Self {
+        self.draft.parent = Some(parent.clone());
+        self
+    }
+
+    /// Starts the hold.
+    pub fn start(self) -> OpenSpan {
+        self.draft.start(Outcome::Finished)
+    }
+}
+
+/// A member about to start. See [`Spans::member`].
+#[derive(Debug)]
+#[must_use = "nothing is started until `start` is called"]
+pub struct MemberBuilder {
+    draft: Draft,
+}
+
+impl MemberBuilder {
+    /// Names the span, instead of `member`.
+    pub fn name(mut self, name: impl Into<String>) -> Self {
+        self.draft.name = name.into().into();
+        self
+    }
+
+    /// Contributes this many units instead of one: the prefetch of a consumer, for instance.
+    pub fn units(mut self, units: u32) -> Self {
+        self.draft = self.draft.with(attributes::UNITS, i64::from(units));
+        self
+    }
+
+    /// Starts the member.
+    pub fn start(self) -> OpenSpan {
+        self.draft.start(Outcome::Finished)
+    }
+}
+
+/// What every builder gathers.
+#[derive(Debug)]
+struct Draft {
+    tracer: SdkTracer,
+    kind: SpanKind,
+    name: Cow<'static, str>,
+    /// `None` is the current context at the start.
+    parent: Option<Context>,
+    attributes: Vec<KeyValue>,
+}
+
+impl Draft {
+    fn with(mut self, key: &'static str, value: impl Into<Value>) -> Self {
+        self.attributes.push(KeyValue::new(key, value));
+        self
+    }
+
+    fn start(self, on_drop: Outcome) -> OpenSpan {
+        let parent = self.parent.unwrap_or_else(Context::current);
+        let builder = self
+            .tracer
+            .span_builder(self.name)
+            .with_kind(self.kind)
+            .with_attributes(self.attributes);
+        let span = builder.start_with_context(&self.tracer, &parent);
+        OpenSpan::new(parent.with_span(span), on_drop)
+    }
+}

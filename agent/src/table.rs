@@ -1,0 +1,327 @@
+//! The open spans of this instance: the truth that the collector mirrors.
+//!
+//! Application threads tell of starts and ends; the reporter takes what is due. Both only ever hold the lock of one
+//! shard, for a bounded and short time, so that neither waits for the other. What the table cannot keep is counted.
+//! It knows nothing of connections, and reads no clock.
+
+mod acceptances;
+mod parents;
+mod shard;
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use standoff_protocol::stream::{
+    Acceptance, Finished, MESSAGE_BYTES_MAX, Probe, ProbeAnswer, Role, SPANS_PER_MESSAGE_MAX, Started,
+};
+
+use self::acceptances::Acceptances;
+use self::parents::Above;
+#[cfg(test)]
+pub(crate) use self::shard::{FINISHED_PER_SHARD_MAX, LINKS_PER_CALL_MAX};
+use self::shard::{Kept, Link, Report, Shard};
+use crate::{Dropped, Outcome};
+
+/// How many locks the table is spread over: several times the threads that start spans at the same instant, even on
+/// large machines.
+const SHARDS: usize = 16;
+
+/// How many reports are taken from a shard at a time: an application thread waits for this much copying at most.
+const REPORTS_PER_LOCK: usize = 64;
+
+/// A message is full at this length, a quarter of what the collector accepts. The [`REPORTS_PER_LOCK`] spans that may
+/// come on top have at most 36 KiB of text each.
+const MESSAGE_BYTES_FULL: usize = MESSAGE_BYTES_MAX / 4;
+
+#[derive(Debug)]
+pub(crate) struct OpenTable {
+    report_after: Duration,
+    shards: [Mutex<Shard>; SHARDS],
+    acceptances: Acceptances,
+    /// The number of the latest session. Only the reporter begins sessions.
+    epoch: AtomicU64,
+    /// Something was lost that only the full open set can make up for.
+    resync_needed: AtomicBool,
+    counts: Counts,
+}
+
+#[derive(Debug, Default)]
+struct Counts {
+    captured: AtomicU64,
+    spans_dropped: AtomicU64,
+    structural_dropped: AtomicU64,
+    finishes_dropped: AtomicU64,
+}
+
+/// One pass over all shards, in which everything is taken that was due when the pass began.
+#[derive(Debug)]
+pub(crate) struct Round {
+    takes: Takes,
+    shard: usize,
+    /// What of the backlog that [`Round::shard`] had on arrival is left; `None` before arrival. What comes later is left
+    /// to the next round, so that a busy shard cannot hold up the others.
+    left: Option<(usize, usize)>,
+}
+
+/// What a round takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Takes {
+    /// Starts only: the full open set.
+    OpenSet,
+    /// Starts and finishes.
+    Changes,
+}
+
+/// What fits one message.
+#[derive(Debug, Default)]
+pub(crate) struct Taken {
+    pub(crate) started: Vec<Started>,
+    pub(crate) finished: Vec<Finished>,
+    pub(crate) round: RoundState,
+}
+
+/// Whether a round has come to its end.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum RoundState {
+    /// The message is full.
+    #[default]
+    GoesOn,
+    /// Everything that was due when the round began has been taken.
+    Done,
+}
+
+impl Round {
+    pub(crate) fn new(takes: Takes) -> Self {
+        Round {
+            takes,
+            shard: 0,
+            left: None,
+        }
+    }
+}
+
+impl OpenTable {
+    pub(crate) fn new(report_after: Duration) -> Self {
+        OpenTable {
+            report_after,
+            shards: Default::default(),
+            acceptances: Acceptances::default(),
+            epoch: AtomicU64::new(0),
+            resync_needed: AtomicBool::new(false),
+            counts: Counts::default(),
+        }
+    }
+
+    /// A span starts. Its parent is still the one that the span itself names.
+    pub(crate) fn start(&self, mut record: Started, now: Duration) {
+        let role = record.role();
+        let span_id = record.span_id;
+        let above = self.above(record.parent_span_id, record.parent_is_remote);
+        if role == Role::Structural {
+            self.pass(span_id, record.name, above);
+            return;
+        }
+        self.counts.captured.fetch_add(1, Relaxed);
+        (record.parent_span_id, record.parent_is_remote) = above.parent_of(role);
+        let record = Arc::new(record);
+        if role == Role::Handle {
+            self.acceptances.begin(&record);
+        }
+        let kept = self.shard(span_id).start(role, Arc::clone(&record), above, now);
+        if kept == Kept::Full {
+            self.counts.spans_dropped.fetch_add(1, Relaxed);
+            if role == Role::Handle {
+                // It will never be reported, so its call must not be taken for one that nobody has accepted.
+                self.acceptances.end(&record, now);
+            }
+            self.doubt(above);
+        }
+    }
+
+    /// A span ends.
+    pub(crate) fn end(&self, span_id: u64, outcome: Outcome, now: Duration) {
+        let Some(ended) = self.shard(span_id).end(span_id, outcome, now) else {
+            return;
+        };
+        if ended.role == Role::Handle {
+            self.acceptances.end(&ended.record, now);
+        }
+        if ended.finishes_lost > 0 {
+            self.counts.finishes_dropped.fetch_add(ended.finishes_lost, Relaxed);
+            self.resync_needed.store(true, Relaxed);
+        }
+        if let Some((call, links)) = ended.inherits {
+            self.link(call, links);
+        }
+    }
+
+    /// Begins a session that knows nothing yet: everything is to be reported anew.
+    pub(crate) fn begin_session(&self, now: Duration) {
+        // Before the shards are visited, so that what is lost meanwhile asks for another set.
+        self.resync_needed.store(false, Relaxed);
+        let epoch = self.epoch.fetch_add(1, Relaxed) + 1;
+        for shard in &self.shards {
+            lock(shard).begin_epoch(epoch, self.report_after, now);
+        }
+    }
+
+    /// Nobody listens: nothing is queued until the next session begins.
+    pub(crate) fn end_session(&self) {
+        for shard in &self.shards {
+            lock(shard).end_epoch();
+        }
+    }
+
+    /// Whether only the full open set can make up for what was lost in this session.
+    pub(crate) fn resync_needed(&self) -> bool {
+        self.resync_needed.load(Relaxed)
+    }
+
+    /// Takes of a round what fits one message.
+    pub(crate) fn take(&self, round: &mut Round, now: Duration) -> Taken {
+        let mut taken = Taken::default();
+        let mut bytes = 0;
+        let mut reports = Vec::with_capacity(REPORTS_PER_LOCK);
+        while let Some(shard) = self.shards.get(round.shard) {
+            let room = SPANS_PER_MESSAGE_MAX - taken.started.len() - taken.finished.len();
+            if room == 0 || bytes >= MESSAGE_BYTES_FULL {
+                return taken;
+            }
+            let mut shard = lock(shard);
+            let (spans, finishes) = round.left.get_or_insert_with(|| {
+                shard.mature(self.report_after, now);
+                shard.backlog()
+            });
+            shard.take_reports(spans, room.min(REPORTS_PER_LOCK), &mut reports);
+            if *spans == 0 && round.takes == Takes::Changes {
+                let limit = taken.finished.len() + room - reports.len();
+                shard.take_finished(finishes, limit, &mut taken.finished);
+            } else if *spans == 0 {
+                *finishes = 0;
+            }
+            if *spans == 0 && *finishes == 0 {
+                round.left = None;
+                round.shard += 1;
+            }
+            drop(shard);
+            bytes += reports.iter().map(Report::bytes).sum::<usize>();
+            taken
+                .started
+                .extend(reports.drain(..).map(|report| report.into_started(now)));
+        }
+        taken.round = RoundState::Done;
+        taken
+    }
+
+    /// Answers a probe, as of now. Open handles that accepted one of the calls asked about become due, so that the
+    /// collector knows them by the time it has the answer; it must not be sent before a round that begins after this.
+    pub(crate) fn answer(&self, probe: &Probe, now: Duration) -> ProbeAnswer {
+        let mut acceptances = Vec::with_capacity(probe.accepted.len());
+        for question in &probe.accepted {
+            let answer = self.acceptances.answer(question, now);
+            for handle in answer.open {
+                self.shard(handle).report_now(handle);
+            }
+            acceptances.push(Acceptance {
+                call_span_id: question.call_span_id,
+                state: answer.state.into(),
+            });
+        }
+        let is_open = |span_id: &u64| self.shard(*span_id).is_surely_open(*span_id);
+        let not_open = probe
+            .still_open
+            .iter()
+            .copied()
+            .filter(|span_id| !is_open(span_id))
+            .collect();
+        ProbeAnswer {
+            probe_id: probe.probe_id,
+            not_open,
+            acceptances,
+        }
+    }
+
+    pub(crate) fn captured(&self) -> u64 {
+        self.counts.captured.load(Relaxed)
+    }
+
+    pub(crate) fn open_count(&self) -> u64 {
+        self.shards.iter().map(|shard| lock(shard).open_count() as u64).sum()
+    }
+
+    /// What could not be kept, as far as the table is concerned.
+    pub(crate) fn dropped(&self) -> Dropped {
+        Dropped {
+            spans: self.counts.spans_dropped.load(Relaxed),
+            structural: self.counts.structural_dropped.load(Relaxed),
+            finishes: self.counts.finishes_dropped.load(Relaxed),
+            probes: 0,
+        }
+    }
+
+    fn above(&self, parent: u64, is_remote: bool) -> Above {
+        match (parent, is_remote) {
+            (0, _) => Above::Nothing,
+            (remote, true) => Above::Remote(remote),
+            (local, false) => {
+                let known = self.shard(local).above_children_of(local);
+                known.unwrap_or(Above::Top {
+                    span_id: local,
+                    remote: 0,
+                })
+            }
+        }
+    }
+
+    fn pass(&self, span_id: u64, name: String, above: Above) {
+        if self.shard(span_id).pass(span_id, above) == Kept::Full {
+            self.counts.structural_dropped.fetch_add(1, Relaxed);
+            self.doubt(above);
+        }
+        if let Above::Call(call) = above {
+            self.link(
+                call,
+                vec![Link {
+                    span_id,
+                    name: name.into(),
+                    reported: 0,
+                }],
+            );
+        }
+    }
+
+    fn link(&self, call: u64, links: Vec<Link>) {
+        let lost = self.shard(call).link(call, links);
+        if lost > 0 {
+            self.counts.structural_dropped.fetch_add(lost, Relaxed);
+            self.doubt(Above::Call(call));
+        }
+    }
+
+    /// A span was not kept, so the chain of parents from a handler to the call above it may be broken, and with it to the
+    /// calls directly around that one.
+    fn doubt(&self, mut above: Above) {
+        while let Above::Call(call) = above {
+            let Some(further) = self.shard(call).doubt(call) else {
+                return;
+            };
+            above = further;
+        }
+    }
+
+    fn shard(&self, span_id: u64) -> MutexGuard<'_, Shard> {
+        lock(&self.shards[shard_of(span_id)])
+    }
+}
+
+/// Spreads ids over the shards. Span ids are random, yet not always in every bit.
+pub(crate) fn shard_of(id: u64) -> usize {
+    // Fibonacci hashing: the upper bits of the product depend on all bits of the id.
+    (id.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> (u64::BITS - SHARDS.trailing_zeros())) as usize
+}
+
+/// Locks, also after a panic of another thread: every shard is consistent between any two statements that can panic.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

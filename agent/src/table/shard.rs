@@ -1,0 +1,447 @@
+//! One shard of the open table: the open spans whose ids fall to it, and what is to be told of them.
+//!
+//! Everything here is plain data under the shard's lock. Time comes in as an argument.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use standoff_protocol::stream::{self, Finished, Role, Started};
+
+use super::parents::Above;
+use crate::Outcome;
+
+/// The most calls, handles, holds and members that are kept open, for each shard: 262,144 in all, well above the
+/// 100,000 open waits that a rebuild is measured with. About 500 bytes each.
+pub(crate) const SPANS_PER_SHARD_MAX: usize = 16_384;
+
+/// Room for members beyond [`SPANS_PER_SHARD_MAX`]: 16,384 in all, far more consumers than a process has. All else that is
+/// dropped can only hide a deadlock; a pool that seems smaller than it is would invent one.
+const MEMBERS_PER_SHARD_MORE: usize = 1024;
+
+/// The most finishes that wait for a slow connection, for each shard: 262,144 in all, at 16 bytes. Past that, the full
+/// open set is sent instead.
+pub(crate) const FINISHED_PER_SHARD_MAX: usize = 16_384;
+
+/// The most spans that only keep the parent chain, open or ended, for each shard: 65,536 of either in all.
+pub(crate) const PASSED_PER_SHARD_MAX: usize = 4096;
+
+/// How long an ended span keeps the parent chain: what is spawned within it may start later than it ends.
+pub(crate) const PASSED_FOR: Duration = Duration::from_secs(60);
+
+/// The most links of one call: attempts and messages of one call are few, a streaming call that has more is odd.
+pub(crate) const LINKS_PER_CALL_MAX: usize = 256;
+
+#[derive(Debug, Default)]
+pub(crate) struct Shard {
+    /// The session that is being told of this shard; 0 if there is none. Without one nothing is queued: the next
+    /// session starts from the open spans.
+    epoch: u64,
+    open: HashMap<u64, Open>,
+    /// Spans too young to be reported, in the order of their starts. Some of them have ended since.
+    young: VecDeque<(Duration, u64)>,
+    /// Spans about which something is to be reported. Some of them have ended since. Each at most once: see
+    /// [`Open::queued`].
+    due: VecDeque<u64>,
+    /// Ends of spans that the session has been told of.
+    finished: VecDeque<Finished>,
+    /// Spans that keep the parent chain without being an end of it.
+    passed: HashMap<u64, Above>,
+    /// Those of [`Shard::passed`] that have ended, oldest first.
+    passed_ended: VecDeque<(Duration, u64)>,
+}
+
+#[derive(Debug)]
+struct Open {
+    record: Arc<Started>,
+    role: Role,
+    started: Duration,
+    above: Above,
+    /// The last session that has been told of this span; 0 if none ever was.
+    reported: u64,
+    /// Whether the span is in [`Shard::due`].
+    queued: bool,
+    /// Spans beneath this call that a handler elsewhere may have as its parent.
+    links: Vec<Link>,
+    /// The first link that the session may not know of yet.
+    links_next: usize,
+    /// A span beneath this call was not kept. A handler may have it as its parent, and nobody could tell.
+    is_doubtful: bool,
+}
+
+/// A span beneath a call that a handler elsewhere may have as its parent, and that is not otherwise reported.
+#[derive(Clone, Debug)]
+pub(crate) struct Link {
+    pub(crate) span_id: u64,
+    pub(crate) name: Arc<str>,
+    /// The last session that has been told of this span, in whatever role; 0 if none ever was.
+    pub(crate) reported: u64,
+}
+
+/// Something to report, still to be made a message of.
+#[derive(Debug)]
+pub(crate) enum Report {
+    Span {
+        record: Arc<Started>,
+        started: Duration,
+    },
+    Link {
+        call: Arc<Started>,
+        link: Link,
+        started: Duration,
+    },
+}
+
+/// A span that has just ended.
+#[derive(Debug)]
+pub(crate) struct Ended {
+    pub(crate) record: Arc<Started>,
+    pub(crate) role: Role,
+    /// Where the links are to go: a call has ended within another one, whose handler may have them as its parent.
+    pub(crate) inherits: Option<(u64, Vec<Link>)>,
+    /// Finishes that there was no room for.
+    pub(crate) finishes_lost: u64,
+}
+
+/// Whether there was room.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kept {
+    Yes,
+    Full,
+}
+
+impl Shard {
+    pub(crate) fn open_count(&self) -> usize {
+        self.open.len()
+    }
+
+    /// Whether the span is open, and all is known that might say that it is answered.
+    pub(crate) fn is_surely_open(&self, span_id: u64) -> bool {
+        self.open.get(&span_id).is_some_and(|open| !open.is_doubtful)
+    }
+
+    /// What children of this span find above themselves. `None` if the span is unknown here.
+    pub(crate) fn above_children_of(&self, span_id: u64) -> Option<Above> {
+        if let Some(open) = self.open.get(&span_id) {
+            return Some(match open.role {
+                Role::Call => Above::Call(span_id),
+                Role::Handle => Above::Handle(span_id),
+                Role::Structural | Role::Hold | Role::Member => open.above.through(span_id),
+            });
+        }
+        self.passed.get(&span_id).map(|above| above.through(span_id))
+    }
+
+    /// A call, handle, hold or member starts.
+    pub(crate) fn start(&mut self, role: Role, record: Arc<Started>, above: Above, now: Duration) -> Kept {
+        let limit = match role {
+            Role::Member => SPANS_PER_SHARD_MAX + MEMBERS_PER_SHARD_MORE,
+            Role::Structural | Role::Call | Role::Handle | Role::Hold => SPANS_PER_SHARD_MAX,
+        };
+        if self.open.len() >= limit {
+            return Kept::Full;
+        }
+        let span_id = record.span_id;
+        let open = Open {
+            record,
+            role,
+            started: now,
+            above,
+            reported: 0,
+            queued: false,
+            links: Vec::new(),
+            links_next: 0,
+            is_doubtful: false,
+        };
+        self.open.insert(span_id, open);
+        if self.epoch != 0 {
+            if role == Role::Member {
+                self.queue(span_id);
+            } else {
+                // As many again as can be open may have ended: dropping those halves the queue at least.
+                if self.young.len() >= 2 * SPANS_PER_SHARD_MAX {
+                    self.young.retain(|(_, young)| self.open.contains_key(young));
+                }
+                self.young.push_back((now, span_id));
+            }
+        }
+        Kept::Yes
+    }
+
+    /// A structural span starts.
+    pub(crate) fn pass(&mut self, span_id: u64, above: Above) -> Kept {
+        let open = self.passed.len().saturating_sub(self.passed_ended.len());
+        if open >= PASSED_PER_SHARD_MAX {
+            return Kept::Full;
+        }
+        self.passed.insert(span_id, above);
+        Kept::Yes
+    }
+
+    /// A span ends. `None` if it was none of a call, handle, hold and member.
+    pub(crate) fn end(&mut self, span_id: u64, outcome: Outcome, now: Duration) -> Option<Ended> {
+        let Some(open) = self.open.remove(&span_id) else {
+            if self.passed.contains_key(&span_id) {
+                self.remember_passed(span_id, now);
+            }
+            return None;
+        };
+        if matches!(open.role, Role::Hold | Role::Member) {
+            self.passed.insert(span_id, open.above);
+            self.remember_passed(span_id, now);
+        }
+        let was_reported = self.epoch != 0 && open.reported == self.epoch;
+        let mut finishes_lost = 0;
+        if was_reported {
+            let age = now.saturating_sub(open.started);
+            finishes_lost += self.finish(span_id, wire_outcome(outcome, age, open.record.timeout_ms));
+            let epoch = self.epoch;
+            for link in open.links.iter().filter(|link| link.reported == epoch) {
+                finishes_lost += self.finish(link.span_id, stream::Outcome::Finished);
+            }
+        }
+        let mut inherits = None;
+        if let (Above::Call(outer), Role::Call, false) = (open.above, open.role, open.record.detached) {
+            let mut links = open.links;
+            links.push(Link {
+                span_id,
+                name: open.record.name.as_str().into(),
+                reported: open.reported,
+            });
+            inherits = Some((outer, links));
+        }
+        Some(Ended {
+            record: open.record,
+            role: open.role,
+            inherits,
+            finishes_lost,
+        })
+    }
+
+    /// Adds links to a call, if it is still open. Returns how many there was no room for.
+    pub(crate) fn link(&mut self, call: u64, links: Vec<Link>) -> u64 {
+        let Some(open) = self.open.get_mut(&call) else { return 0 };
+        let room = LINKS_PER_CALL_MAX.saturating_sub(open.links.len());
+        let lost = links.len().saturating_sub(room);
+        open.links.extend(links.into_iter().take(room));
+        if self.epoch != 0 && open.reported == self.epoch {
+            self.queue(call);
+        }
+        lost as u64
+    }
+
+    /// A span beneath this call was not kept. Returns what is above the call, if that is as doubtful now.
+    pub(crate) fn doubt(&mut self, call: u64) -> Option<Above> {
+        let open = self.open.get_mut(&call).filter(|open| !open.is_doubtful)?;
+        open.is_doubtful = true;
+        (!open.record.detached).then_some(open.above)
+    }
+
+    /// A session begins that knows nothing. What has ever been reported is reported again, however young, and so is what
+    /// was about to be.
+    pub(crate) fn begin_epoch(&mut self, epoch: u64, report_after: Duration, now: Duration) {
+        self.epoch = epoch;
+        self.due.clear();
+        self.young.clear();
+        self.finished.clear();
+        let mut by_start: Vec<(Duration, u64)> = self.open.iter().map(|(id, open)| (open.started, *id)).collect();
+        by_start.sort_unstable();
+        for (started, span_id) in by_start {
+            let Some(open) = self.open.get_mut(&span_id) else {
+                continue;
+            };
+            let was_due = open.reported != 0 || open.queued || open.role == Role::Member;
+            open.queued = was_due || started.saturating_add(report_after) <= now;
+            if open.queued {
+                self.due.push_back(span_id);
+            } else {
+                self.young.push_back((started, span_id));
+            }
+        }
+    }
+
+    /// Nobody listens any more.
+    pub(crate) fn end_epoch(&mut self) {
+        self.epoch = 0;
+        for span_id in self.due.drain(..) {
+            if let Some(open) = self.open.get_mut(&span_id) {
+                open.queued = false;
+            }
+        }
+        self.young.clear();
+        self.finished.clear();
+    }
+
+    /// Moves what has become old enough to what is due.
+    pub(crate) fn mature(&mut self, report_after: Duration, now: Duration) {
+        while let Some((started, span_id)) = self.young.front().copied() {
+            if started.saturating_add(report_after) > now {
+                break;
+            }
+            self.young.pop_front();
+            self.report_now(span_id);
+        }
+    }
+
+    /// Makes a span due, whatever its age, unless the session knows it.
+    pub(crate) fn report_now(&mut self, span_id: u64) {
+        if self.open.get(&span_id).is_some_and(|open| open.reported != self.epoch) {
+            self.queue(span_id);
+        }
+    }
+
+    /// How much is due: spans, and finishes.
+    pub(crate) fn backlog(&self) -> (usize, usize) {
+        (self.due.len(), self.finished.len())
+    }
+
+    /// Takes up to `limit` reports, of at most `spans_left` spans.
+    pub(crate) fn take_reports(&mut self, spans_left: &mut usize, limit: usize, reports: &mut Vec<Report>) {
+        while *spans_left > 0 && reports.len() < limit {
+            let Some(span_id) = self.due.front().copied() else {
+                *spans_left = 0;
+                return;
+            };
+            match self
+                .open
+                .get_mut(&span_id)
+                .and_then(|open| open.next_report(self.epoch))
+            {
+                Some(report) => reports.push(report),
+                None => {
+                    self.due.pop_front();
+                    *spans_left -= 1;
+                }
+            }
+        }
+    }
+
+    /// Takes up to `limit` finishes, and at most `finishes_left`.
+    pub(crate) fn take_finished(&mut self, finishes_left: &mut usize, limit: usize, finished: &mut Vec<Finished>) {
+        let count = limit
+            .saturating_sub(finished.len())
+            .min(*finishes_left)
+            .min(self.finished.len());
+        finished.extend(self.finished.drain(..count));
+        *finishes_left = if self.finished.is_empty() {
+            0
+        } else {
+            *finishes_left - count
+        };
+    }
+
+    fn queue(&mut self, span_id: u64) {
+        if self.epoch == 0 {
+            return;
+        }
+        let Some(open) = self.open.get_mut(&span_id) else {
+            return;
+        };
+        if open.queued {
+            return;
+        }
+        open.queued = true;
+        // As with the young: no span is here twice, so at least half of them have ended.
+        if self.due.len() >= 2 * SPANS_PER_SHARD_MAX {
+            self.due.retain(|due| self.open.contains_key(due));
+        }
+        self.due.push_back(span_id);
+    }
+
+    /// Returns how many finishes were lost: 0 or 1.
+    fn finish(&mut self, span_id: u64, outcome: stream::Outcome) -> u64 {
+        if self.finished.len() >= FINISHED_PER_SHARD_MAX {
+            return 1;
+        }
+        self.finished.push_back(Finished {
+            span_id,
+            outcome: outcome.into(),
+        });
+        0
+    }
+
+    fn remember_passed(&mut self, span_id: u64, now: Duration) {
+        self.passed_ended.push_back((now, span_id));
+        while let Some((ended, oldest)) = self.passed_ended.front().copied() {
+            if self.passed_ended.len() <= PASSED_PER_SHARD_MAX && ended + PASSED_FOR > now {
+                break;
+            }
+            self.passed_ended.pop_front();
+            self.passed.remove(&oldest);
+        }
+    }
+}
+
+impl Open {
+    /// The next thing that the session does not know of this span.
+    fn next_report(&mut self, epoch: u64) -> Option<Report> {
+        if self.reported != epoch {
+            self.reported = epoch;
+            self.links_next = 0;
+            return Some(Report::Span {
+                record: Arc::clone(&self.record),
+                started: self.started,
+            });
+        }
+        while let Some(link) = self.links.get_mut(self.links_next) {
+            self.links_next += 1;
+            if link.reported != epoch {
+                link.reported = epoch;
+                let call = Arc::clone(&self.record);
+                return Some(Report::Link {
+                    call,
+                    link: link.clone(),
+                    started: self.started,
+                });
+            }
+        }
+        self.queued = false;
+        None
+    }
+}
+
+impl Report {
+    /// About how long the message will be, in bytes.
+    pub(crate) fn bytes(&self) -> usize {
+        // Numbers, ids and tags of a span.
+        const FIXED: usize = 96;
+        match self {
+            Report::Span { record, .. } => {
+                let resources: usize = record.resources.iter().map(|name| name.len() + 4).sum();
+                let group = record.wait_group.as_ref().map_or(0, |group| group.name.len() + 16);
+                FIXED + record.name.len() + record.target.len() + record.conversation_id.len() + resources + group
+            }
+            Report::Link { link, .. } => FIXED + link.name.len(),
+        }
+    }
+
+    pub(crate) fn into_started(self, now: Duration) -> Started {
+        let age_ns = |started: Duration| u64::try_from(now.saturating_sub(started).as_nanos()).unwrap_or(u64::MAX);
+        match self {
+            Report::Span { record, started } => Started {
+                age_ns: age_ns(started),
+                ..(*record).clone()
+            },
+            Report::Link { call, link, started } => Started {
+                span_id: link.span_id,
+                trace_id: call.trace_id.clone(),
+                parent_span_id: call.span_id,
+                role: Role::Structural.into(),
+                name: (*link.name).to_owned(),
+                age_ns: age_ns(started),
+                ..Started::default()
+            },
+        }
+    }
+}
+
+/// A call that failed once its time was over has timed out, whatever it calls that.
+fn wire_outcome(outcome: Outcome, age: Duration, timeout_ms: u64) -> stream::Outcome {
+    match outcome {
+        Outcome::Finished => stream::Outcome::Finished,
+        Outcome::Error if timeout_ms != 0 && age >= Duration::from_millis(timeout_ms) => stream::Outcome::Timeout,
+        Outcome::Error => stream::Outcome::Error,
+        Outcome::Timeout => stream::Outcome::Timeout,
+        Outcome::Cancelled => stream::Outcome::Cancelled,
+    }
+}

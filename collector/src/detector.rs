@@ -1,0 +1,275 @@
+//! The heart of the collector: what instances say goes in, probes and alerts come out.
+//!
+//! [`Detector::step`] does no I/O and reads no clock, so that the same code runs under a simulated one. It joins the
+//! parts that each know one thing: who takes part ([`Instances`]), what waits for what ([`WaitGraph`]), which deadlock
+//! is which over time ([`Episodes`]), whether it is true ([`Confirmations`]), and what people have been told
+//! ([`Alerts`]).
+//!
+//! How instances come, speak and go is in `attendance`; how deadlocks are suspected, confirmed and told in `judgement`.
+
+mod attendance;
+mod judgement;
+#[cfg(test)]
+mod simulation;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use standoff_protocol::api::{Alert, Resolution, Snapshot, Stats};
+use standoff_protocol::stream::{Batch, FromCollector, ProbeAnswer, Process, Started};
+use standoff_wait_graph::{Episodes, InstanceId, Limits, WaitGraph};
+
+use crate::alerts::{Alerts, EpisodeId};
+use crate::confirm::Confirmations;
+use crate::decode::DecodeError;
+use crate::detector::judgement::{Confirmed, Suspect};
+use crate::host::Sight;
+use crate::instances::{ConnectionId, INSTANCES_MAX, Identity, Instances, OPEN_SET_SPANS_MAX, Presence};
+use crate::known::{self, InstanceKey};
+use crate::settings::Times;
+
+/// A pass over the graph takes about as long as handling one message while no more spans than this are open, so it runs
+/// after every message. With more, passes are spaced by [`PASS_SPACING`] for each [`PASS_SPANS`] spans. Spans and not
+/// calls, since to know which spans are calls that somebody waits for is half of a pass.
+const PASS_SPANS: usize = 1000;
+/// At most one pass in this time, for each [`PASS_SPANS`] open spans.
+const PASS_SPACING: Duration = Duration::from_millis(10);
+
+/// A collector that remembers nothing cannot know whom it has not heard of. For so long after its start it does not
+/// believe that a pool is exhausted: half as long again as the longest time that a library waits before it connects.
+const START_SETTLE: Duration = Duration::from_millis(750);
+
+/// How often statistics are published, and memories of what has ended are cleared.
+const HOUSEKEEPING_EVERY: Duration = Duration::from_secs(1);
+
+/// The owner steps at least each [`HOUSEKEEPING_EVERY`]. After so long a gap it was the collector that did not run (it was
+/// stopped, or starved), and what instances have said meanwhile is still to be read.
+const STALLED_AFTER: Duration = Duration::from_millis(1500);
+
+/// How often the processes of instances that have lost their connection are looked for on this host.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
+
+/// What happens around the detector.
+#[derive(Debug)]
+pub(crate) enum Input {
+    /// An instance has introduced itself.
+    Connected {
+        connection: ConnectionId,
+        identity: Identity,
+    },
+    /// It sends a part of its open set.
+    OpenSet {
+        connection: ConnectionId,
+        spans: Vec<Started>,
+        complete: bool,
+    },
+    /// It says what has started and finished since.
+    Batch { connection: ConnectionId, batch: Batch },
+    /// It lives.
+    Heartbeat { connection: ConnectionId, events_lost: u64 },
+    /// It answers a probe.
+    ProbeAnswer {
+        connection: ConnectionId,
+        answer: ProbeAnswer,
+    },
+    /// It ends in good order.
+    Goodbye { connection: ConnectionId },
+    /// Its connection has ended.
+    Disconnected { connection: ConnectionId },
+    /// Its process was looked for.
+    Seen { instance: InstanceId, sight: Sight },
+    /// The time that [`Detector::wake_at`] named has come.
+    Tick,
+}
+
+/// What is to be done about it.
+#[derive(Debug)]
+pub(crate) enum Effect {
+    /// Send this to an instance.
+    Send(ConnectionId, FromCollector),
+    /// End a connection: the instance does not keep to the protocol, or there are too many.
+    Refuse(ConnectionId, Refusal),
+    /// See whether this process still lives.
+    Look(InstanceId, Process),
+    /// Keep this over a restart.
+    Remember(known::Change),
+    /// Tell everyone who listens.
+    Publish(Published),
+}
+
+/// Why a connection is ended.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Refusal {
+    #[error("the message does not keep to the protocol: {0}")]
+    Malformed(#[from] DecodeError),
+    #[error("{INSTANCES_MAX} instances are connected already")]
+    TooManyInstances,
+    #[error("the open set has more than {OPEN_SET_SPANS_MAX} spans")]
+    OpenSetTooLarge,
+    #[error("the instance has connected anew; if this is the newer connection, connect again")]
+    Superseded,
+    #[error("nothing was heard of the instance for so long that it was taken to be gone; connect again")]
+    Forgotten,
+}
+
+/// What listeners hear of.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Published {
+    /// An alert has begun to fire, has changed or has been resolved.
+    Alert(Box<Alert>),
+    /// What the collector sees just now.
+    Stats(Stats),
+}
+
+/// All that the collector knows.
+#[derive(Debug)]
+pub(crate) struct Detector {
+    times: Times,
+    started_at: Duration,
+    graph: WaitGraph,
+    instances: Instances,
+    episodes: Episodes,
+    /// Episodes that have not been confirmed, or have grown since.
+    suspects: BTreeMap<EpisodeId, Suspect>,
+    /// What has been confirmed of those that fire.
+    confirmed: BTreeMap<EpisodeId, Confirmed>,
+    confirmations: Confirmations,
+    alerts: Alerts,
+    /// Instances of before the collector's last start that have not been heard of yet.
+    awaited: BTreeSet<InstanceKey>,
+    /// Whether the collector remembers anything from before its start.
+    remembers: bool,
+    events_total: u64,
+    refuted_total: u64,
+    /// Losses of instances that are gone.
+    events_lost_before: u64,
+    /// Whether the graph has changed since the last pass.
+    dirty: bool,
+    last_pass: Duration,
+    last_step: Duration,
+    next_housekeeping: Duration,
+    next_look: Option<Duration>,
+    effects: Vec<Effect>,
+}
+
+impl Detector {
+    /// Begins at `now`, knowing that these instances were there before.
+    pub(crate) fn new(now: Duration, times: Times, awaited: BTreeSet<InstanceKey>) -> Self {
+        Self {
+            times,
+            started_at: now,
+            graph: WaitGraph::new(Limits::default()),
+            instances: Instances::default(),
+            episodes: Episodes::default(),
+            suspects: BTreeMap::new(),
+            confirmed: BTreeMap::new(),
+            confirmations: Confirmations::default(),
+            alerts: Alerts::default(),
+            remembers: !awaited.is_empty(),
+            awaited,
+            events_total: 0,
+            refuted_total: 0,
+            events_lost_before: 0,
+            dirty: false,
+            last_pass: now,
+            last_step: now,
+            next_housekeeping: now + HOUSEKEEPING_EVERY,
+            next_look: None,
+            effects: Vec::new(),
+        }
+    }
+
+    /// Takes in what has happened at `now`, and says what to do.
+    pub(crate) fn step(&mut self, now: Duration, input: Input) -> Vec<Effect> {
+        let gap = now.saturating_sub(self.last_step);
+        self.last_step = now;
+        if gap >= STALLED_AFTER {
+            tracing::warn!(
+                ?gap,
+                "the collector itself did not run; no lease runs out because of that"
+            );
+            self.instances.excuse(gap);
+        }
+        match input {
+            Input::Connected { connection, identity } => self.connected(now, connection, identity),
+            Input::OpenSet {
+                connection,
+                spans,
+                complete,
+            } => self.open_set(now, connection, spans, complete),
+            Input::Batch { connection, batch } => self.batch(now, connection, batch),
+            Input::Heartbeat {
+                connection,
+                events_lost,
+            } => {
+                if let Some(instance) = self.heard(now, connection).and_then(|id| self.instances.get_mut(id)) {
+                    instance.events_lost = events_lost;
+                }
+            }
+            Input::ProbeAnswer { connection, answer } => self.probe_answer(now, connection, &answer),
+            Input::Goodbye { connection } => {
+                if let Some(instance) = self.instances.of(connection) {
+                    self.gone(now, instance);
+                }
+            }
+            Input::Disconnected { connection } => self.disconnected(now, connection),
+            Input::Seen { instance, sight } => self.seen(now, instance, sight),
+            Input::Tick => {}
+        }
+        self.keep_house(now);
+        if self.dirty && now >= self.next_pass() {
+            self.evaluate(now, Resolution::Finished);
+        }
+        self.probe(now);
+        std::mem::take(&mut self.effects)
+    }
+
+    /// When to step next even if nothing happens.
+    pub(crate) fn wake_at(&self, now: Duration) -> Duration {
+        let pass = self.dirty.then(|| self.next_pass());
+        let confirmation = self.confirmations.wake_at(now, self.times.probe_timeout);
+        [self.instances.next_expiry(), self.next_look, pass, confirmation]
+            .into_iter()
+            .flatten()
+            .fold(self.next_housekeeping, Duration::min)
+    }
+
+    /// Whether everything that can be known after a start is known.
+    pub(crate) fn is_ready(&self, now: Duration) -> bool {
+        self.awaited.is_empty() || now >= self.started_at + self.times.lease
+    }
+
+    pub(crate) fn alerts(&self) -> &Alerts {
+        &self.alerts
+    }
+
+    /// What a listener needs to begin with.
+    pub(crate) fn snapshot(&self) -> Snapshot {
+        Snapshot {
+            alerts: self.alerts.firing(),
+            stats: self.stats(),
+        }
+    }
+
+    fn stats(&self) -> Stats {
+        let silent = self
+            .instances
+            .iter()
+            .filter(|(_, it)| it.presence == Presence::Silent)
+            .count() as u64;
+        Stats {
+            open_calls: self.graph.open_calls() as u64,
+            instances: self.instances.iter().count() as u64 - silent,
+            instances_silent: silent,
+            events_total: self.events_total,
+            events_lost: self.events_lost(),
+            refuted_total: self.refuted_total,
+        }
+    }
+
+    fn events_lost(&self) -> u64 {
+        self.events_lost_before + self.instances.iter().map(|(_, it)| it.events_lost).sum::<u64>()
+    }
+}

@@ -1,0 +1,285 @@
+//! Instances come, speak and go. What it means for deadlocks is not judged here.
+
+use std::time::Duration;
+
+use standoff_protocol::api::Resolution;
+use standoff_protocol::stream::{
+    Batch, FromCollector, PROTOCOL_VERSION, ProbeAnswer, Process, ResyncRequest, Started, Welcome, from_collector,
+};
+use standoff_wait_graph::{Event, InstanceId, SpanId};
+
+use super::judgement::resolution;
+use super::{Detector, Effect, HOUSEKEEPING_EVERY, LOOK_EVERY, Published, Refusal};
+use crate::confirm::Verdict;
+use crate::decode::{self, DecodeError};
+use crate::describe;
+use crate::host::Sight;
+use crate::instances::{ConnectionId, Full, Identity, Order, Presence, TooLarge};
+use crate::known;
+
+impl Detector {
+    pub(super) fn connected(&mut self, now: Duration, connection: ConnectionId, identity: Identity) {
+        let service = identity.service.as_str().into();
+        let joined = known::Change::Joined(identity.key.clone(), identity.process.clone());
+        let older = self.instances.connection_of(&identity.key);
+        let Ok(id) = self
+            .instances
+            .connect(now, connection, identity, self.times.lease)
+            .map_err(|Full| {
+                self.effects.push(Effect::Refuse(connection, Refusal::TooManyInstances));
+            })
+        else {
+            return;
+        };
+        // Hellos of different connections may overtake each other, so the one that is left may be the only one that the
+        // instance still has: it must hear that nobody listens there.
+        if let Some(older) = older {
+            self.effects.push(Effect::Refuse(older, Refusal::Superseded));
+        }
+        self.confirmations.disconnected(id);
+        self.graph.describe_instance(id, service);
+        self.effects.push(Effect::Remember(joined));
+        let heartbeat_ms = u32::try_from(self.times.heartbeat.as_millis()).unwrap_or(u32::MAX);
+        self.send(
+            connection,
+            from_collector::Message::Welcome(Welcome {
+                protocol_version: PROTOCOL_VERSION,
+                heartbeat_ms,
+            }),
+        );
+    }
+
+    pub(super) fn open_set(&mut self, now: Duration, connection: ConnectionId, spans: Vec<Started>, complete: bool) {
+        let Some(id) = self.heard(now, connection) else { return };
+        let named: Vec<SpanId> = spans.iter().map(|it| SpanId(it.span_id)).collect();
+        if !self.start_all(now, connection, id, spans) {
+            return;
+        }
+        let Some(instance) = self.instances.get_mut(id) else {
+            return;
+        };
+        let whole = match instance.open_set(named.into_iter(), complete) {
+            Ok(Some(whole)) => whole,
+            Ok(None) => return,
+            Err(TooLarge) => return self.refuse(now, connection, Refusal::OpenSetTooLarge),
+        };
+        let key = instance.identity.key.clone();
+        for span in self.graph.open_spans(id) {
+            if !whole.contains(&span) {
+                self.apply(now, Event::Finished(span), Resolution::Finished);
+            }
+        }
+        if self.awaited.remove(&key) {
+            self.dirty = true;
+        }
+        self.believe(now, id);
+    }
+
+    pub(super) fn batch(&mut self, now: Duration, connection: ConnectionId, batch: Batch) {
+        let Some(id) = self.heard(now, connection) else { return };
+        let Some(instance) = self.instances.get_mut(id) else {
+            return;
+        };
+        if instance.batch(batch.sequence) == Order::Gap {
+            tracing::warn!(
+                instance = instance.identity.key.instance_id,
+                "batches were lost; asking for the open set"
+            );
+            self.send(connection, from_collector::Message::ResyncRequest(ResyncRequest {}));
+        }
+        self.events_total += batch.finished.len() as u64;
+        for finished in batch.finished {
+            let outcome = finished.outcome();
+            self.apply(now, Event::Finished(SpanId(finished.span_id)), resolution(outcome));
+        }
+        self.start_all(now, connection, id, batch.started);
+    }
+
+    /// Takes in spans that have started. Refuses the connection, and says so, if one cannot be accepted.
+    fn start_all(&mut self, now: Duration, connection: ConnectionId, id: InstanceId, spans: Vec<Started>) -> bool {
+        self.events_total += spans.len() as u64;
+        let decoded: Result<Vec<_>, DecodeError> = decode::check_count(spans.len()).and_then(|()| {
+            spans
+                .into_iter()
+                .map(|started| decode::span(id, now, started))
+                .collect()
+        });
+        match decoded {
+            Ok(spans) => {
+                for span in spans {
+                    self.apply(now, Event::Started(span), Resolution::Finished);
+                }
+                true
+            }
+            Err(error) => {
+                self.refuse(now, connection, error.into());
+                false
+            }
+        }
+    }
+
+    pub(super) fn probe_answer(&mut self, now: Duration, connection: ConnectionId, answer: &ProbeAnswer) {
+        let Some(id) = self.heard(now, connection) else { return };
+        // Whatever came before the answer must be in the graph's verdict before the answer is.
+        if self.dirty {
+            self.evaluate(now, Resolution::Finished);
+        }
+        for verdict in self.confirmations.answer(now, self.times.probe_timeout, id, answer) {
+            match verdict {
+                Verdict::Confirmed(episode) => self.fire(now, episode),
+                Verdict::Refuted {
+                    episode,
+                    not_open,
+                    answered,
+                } => {
+                    self.refuted_total += 1;
+                    tracing::debug!(
+                        episode = describe::hex(episode),
+                        ?not_open,
+                        ?answered,
+                        "suspicion refuted"
+                    );
+                    for span in not_open {
+                        self.apply(now, Event::Finished(span), Resolution::Finished);
+                    }
+                    for call in answered {
+                        self.apply(now, Event::Answered(call), Resolution::Finished);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Ends a connection. Nothing that still comes on it counts.
+    fn refuse(&mut self, now: Duration, connection: ConnectionId, refusal: Refusal) {
+        self.effects.push(Effect::Refuse(connection, refusal));
+        self.disconnected(now, connection);
+    }
+
+    /// Any message renews the lease.
+    pub(super) fn heard(&mut self, now: Duration, connection: ConnectionId) -> Option<InstanceId> {
+        let id = self.instances.of(connection)?;
+        let instance = self.instances.get_mut(id)?;
+        instance.last_heard = now;
+        if instance.is_synced() {
+            self.believe(now, id);
+        }
+        Some(id)
+    }
+
+    /// What the instance has open is known again.
+    fn believe(&mut self, now: Duration, id: InstanceId) {
+        let Some(instance) = self.instances.get_mut(id) else {
+            return;
+        };
+        if instance.presence == Presence::Silent {
+            instance.presence = Presence::Present;
+            tracing::info!(instance = instance.identity.key.instance_id, "instance is back");
+            self.apply(now, Event::InstanceBack(id), Resolution::Finished);
+        }
+    }
+
+    pub(super) fn disconnected(&mut self, now: Duration, connection: ConnectionId) {
+        if let Some(id) = self.instances.disconnect(connection) {
+            self.confirmations.disconnected(id);
+            self.look(id);
+            self.next_look.get_or_insert(now + LOOK_EVERY);
+        }
+    }
+
+    fn look(&mut self, id: InstanceId) {
+        if let Some(instance) = self.instances.get(id) {
+            self.effects.push(Effect::Look(id, instance.identity.process.clone()));
+        }
+    }
+
+    pub(super) fn seen(&mut self, now: Duration, id: InstanceId, sight: Sight) {
+        let Some(instance) = self.instances.get_mut(id) else {
+            return;
+        };
+        match sight {
+            Sight::Dead if instance.connection.is_none() => self.gone(now, id),
+            Sight::Dead | Sight::Alive => {}
+            // There is no point in looking again.
+            Sight::Unknown => instance.identity.process = Process::default(),
+        }
+    }
+
+    /// The instance has said goodbye, or is known to be dead.
+    pub(super) fn gone(&mut self, now: Duration, id: InstanceId) {
+        self.apply(now, Event::InstanceGone(id), Resolution::InstanceLost);
+        if let Some(instance) = self.instances.remove(id) {
+            tracing::info!(instance = instance.identity.key.instance_id, "instance is gone");
+            self.confirmations.disconnected(id);
+            self.events_lost_before += instance.events_lost;
+            self.awaited.remove(&instance.identity.key);
+            self.effects
+                .push(Effect::Remember(known::Change::Gone(instance.identity.key)));
+        }
+    }
+
+    /// Everything that happens because time passes.
+    pub(super) fn keep_house(&mut self, now: Duration) {
+        let overdue = self.instances.overdue(now);
+        for id in overdue.iter().copied() {
+            if let Some(instance) = self.instances.get_mut(id) {
+                instance.presence = Presence::Silent;
+                tracing::warn!(
+                    instance = instance.identity.key.instance_id,
+                    "nothing heard of the instance for its lease"
+                );
+            }
+            self.graph.apply(now, Event::InstanceSilent(id));
+        }
+        if !overdue.is_empty() {
+            // Once for all of them: a relay that dies takes many along.
+            self.evaluate(now, Resolution::InstanceLost);
+        }
+        if self.next_look.is_some_and(|at| now >= at) {
+            let lost: Vec<InstanceId> = self
+                .instances
+                .iter()
+                .filter(|(_, it)| it.connection.is_none() && !it.identity.process.host.is_empty())
+                .map(|(id, _)| id)
+                .collect();
+            self.next_look = (!lost.is_empty()).then_some(now + LOOK_EVERY);
+            for id in lost {
+                self.look(id);
+            }
+        }
+        if now >= self.next_housekeeping {
+            self.next_housekeeping = now + HOUSEKEEPING_EVERY;
+            self.graph.expire(now);
+            self.forget_silent(now);
+            self.effects.push(Effect::Publish(Published::Stats(self.stats())));
+        }
+    }
+
+    fn forget_silent(&mut self, now: Duration) {
+        let forget_after = self.times.forget_after;
+        let silent: Vec<InstanceId> = self
+            .instances
+            .iter()
+            .filter(|(_, it)| it.presence == Presence::Silent && now >= it.last_heard + forget_after)
+            .map(|(id, _)| id)
+            .collect();
+        for id in silent {
+            // Should it ever speak again, it has to introduce itself anew.
+            if let Some(connection) = self.instances.get(id).and_then(|it| it.connection) {
+                self.effects.push(Effect::Refuse(connection, Refusal::Forgotten));
+            }
+            self.gone(now, id);
+        }
+        if now >= self.started_at + forget_after && !self.awaited.is_empty() {
+            for key in std::mem::take(&mut self.awaited) {
+                self.effects.push(Effect::Remember(known::Change::Gone(key)));
+            }
+            self.dirty = true;
+        }
+    }
+
+    pub(super) fn send(&mut self, connection: ConnectionId, message: from_collector::Message) {
+        self.effects
+            .push(Effect::Send(connection, FromCollector { message: Some(message) }));
+    }
+}

@@ -1,0 +1,240 @@
+//! Deadlocks are suspected, confirmed and told. Knows instances only as those who can be asked.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use standoff_protocol::api::{Alert, Evidence, Resolution};
+use standoff_protocol::stream::{Outcome, from_collector};
+use standoff_wait_graph::{CallState, Change, Deadlock, Event, SpanId};
+
+use super::{Detector, Effect, PASS_SPACING, PASS_SPANS, Published, START_SETTLE};
+use crate::alerts::EpisodeId;
+use crate::confirm::Questions;
+use crate::describe;
+
+/// What is not confirmed of an episode.
+#[derive(Debug)]
+pub(super) struct Suspect {
+    /// As it is now.
+    deadlock: Deadlock,
+    /// Since when it has rested on the same waits and units.
+    since: Duration,
+}
+
+/// What has been confirmed of an episode.
+#[derive(Debug)]
+pub(super) struct Confirmed {
+    /// The waits of its core when it was last confirmed.
+    waits: BTreeSet<SpanId>,
+    /// The waits of the core that people are shown: the widest that was confirmed, while it lasts.
+    shown: BTreeSet<SpanId>,
+}
+
+impl Confirmed {
+    /// Whether a core with these waits is to be shown instead.
+    fn gives_way_to(&self, waits: &BTreeSet<SpanId>) -> bool {
+        waits.len() >= self.shown.len() || waits.is_disjoint(&self.shown)
+    }
+}
+
+impl Detector {
+    /// Changes the graph. If that ends a wait of a suspect or of an alert, this is judged before anything else happens:
+    /// a wait that begins in the next moment belongs to another episode.
+    pub(super) fn apply(&mut self, now: Duration, event: Event, ends_as: Resolution) {
+        let decisive = match &event {
+            Event::Finished(span) => self.episodes.touches(*span),
+            Event::InstanceGone(_) => true,
+            Event::Started(_) | Event::Answered(_) | Event::InstanceSilent(_) | Event::InstanceBack(_) => false,
+        };
+        self.graph.apply(now, event);
+        self.dirty = true;
+        if decisive {
+            self.evaluate(now, ends_as);
+        }
+    }
+
+    pub(super) fn next_pass(&self) -> Duration {
+        let factor = u32::try_from(self.graph.open_span_count() / PASS_SPANS).unwrap_or(u32::MAX);
+        self.last_pass + PASS_SPACING.saturating_mul(factor)
+    }
+
+    /// One pass over the graph. Episodes that are over by now ended as `ends_as`.
+    pub(super) fn evaluate(&mut self, now: Duration, ends_as: Resolution) {
+        self.dirty = false;
+        self.last_pass = now;
+        for change in self.episodes.update(self.graph.deadlocks()) {
+            match change {
+                Change::Opened { id, deadlock } => {
+                    self.alerts.suspect(id, self.describe(now, id, &deadlock));
+                    self.suspect(now, id, deadlock);
+                }
+                Change::Continued { id, current, .. } => self.go_on(now, id, current),
+                Change::Closed { id } => self.resolve(now, id, ends_as),
+                Change::Merged { id, .. } => self.resolve(now, id, Resolution::Merged),
+            }
+        }
+        // Also those that look the same: who could have accepted their calls may have changed.
+        for (id, suspect) in &self.suspects {
+            let questions = Questions::about(&suspect.deadlock, &self.graph);
+            self.confirmations.watch(*id, questions, self.settled_at(suspect));
+        }
+    }
+
+    fn describe(&self, now: Duration, id: EpisodeId, deadlock: &Deadlock) -> Alert {
+        let evidence = Evidence {
+            events_lost: self.events_lost(),
+            undecided_waits: self.graph.undecided_waits() as u64,
+        };
+        describe::alert(id, now, deadlock, &self.instances, evidence)
+    }
+
+    /// Before when a core may not be asked about: somebody who could serve its queued calls may just be joining, or, when
+    /// the collector has just started, may not have been heard of yet.
+    fn settled_at(&self, suspect: &Suspect) -> Duration {
+        let queued = || {
+            let waits = suspect.deadlock.core.iter().flat_map(|task| &task.waits);
+            waits.filter(|wait| wait.in_core && wait.state == CallState::Queued)
+        };
+        let lease_after_start = self.started_at + self.times.lease;
+        if queued().next().is_none() {
+            return Duration::ZERO;
+        }
+        if !queued()
+            .filter_map(|wait| wait.target.as_deref())
+            .any(|target| self.graph.may_gain_units(target))
+        {
+            return if self.awaited.is_empty() {
+                Duration::ZERO
+            } else {
+                lease_after_start
+            };
+        }
+        if !self.awaited.is_empty() {
+            return Duration::MAX;
+        }
+        let settled = suspect.since + self.times.pool_settle;
+        if self.remembers {
+            settled
+        } else {
+            settled.max(self.started_at + START_SETTLE)
+        }
+    }
+
+    pub(super) fn probe(&mut self, now: Duration) {
+        let instances = &self.instances;
+        let reachable = |id| instances.get(id).is_some_and(|it| it.is_synced());
+        for (id, probe) in self.confirmations.probes(now, self.times.probe_timeout, reachable) {
+            if let Some(connection) = self.instances.get(id).and_then(|it| it.connection) {
+                self.send(connection, from_collector::Message::Probe(probe));
+            }
+        }
+    }
+
+    /// The episode looks different now. What it has grown by is as unconfirmed as any suspect, and is not told before it
+    /// has been asked about too.
+    fn go_on(&mut self, now: Duration, id: EpisodeId, current: Deadlock) {
+        let waits = waits_of(&current);
+        match self.confirmed.get_mut(&id) {
+            Some(confirmed) if waits.is_subset(&confirmed.waits) => {
+                self.suspects.remove(&id);
+                self.confirmations.forget(id);
+                if confirmed.gives_way_to(&waits) {
+                    confirmed.shown = waits;
+                    self.show(now, id, &current);
+                }
+            }
+            Some(_) => self.suspect(now, id, current),
+            None => {
+                self.show(now, id, &current);
+                self.suspect(now, id, current);
+            }
+        }
+    }
+
+    fn suspect(&mut self, now: Duration, id: EpisodeId, deadlock: Deadlock) {
+        let before = self
+            .suspects
+            .remove(&id)
+            .filter(|it| rest_on_the_same(&it.deadlock, &deadlock));
+        let since = before.map_or(now, |it| it.since);
+        self.suspects.insert(id, Suspect { deadlock, since });
+    }
+
+    fn show(&mut self, now: Duration, id: EpisodeId, deadlock: &Deadlock) {
+        let alert = self.describe(now, id, deadlock);
+        if let Some(alert) = self.alerts.update(id, alert).cloned() {
+            self.publish(alert);
+        }
+    }
+
+    pub(super) fn fire(&mut self, now: Duration, id: EpisodeId) {
+        self.confirmations.forget(id);
+        let Some(Suspect { deadlock, .. }) = self.suspects.remove(&id) else {
+            return;
+        };
+        let waits = waits_of(&deadlock);
+        let shown = match self.confirmed.remove(&id) {
+            Some(before) if !before.gives_way_to(&waits) => before.shown,
+            Some(_) => {
+                self.show(now, id, &deadlock);
+                waits.clone()
+            }
+            None => waits.clone(),
+        };
+        self.confirmed.insert(id, Confirmed { waits, shown });
+        if let Some(alert) = self.alerts.fire(now, id).cloned() {
+            tracing::warn!(
+                id = alert.id,
+                summary = alert.summary,
+                victims = alert.victims_total,
+                "deadlock"
+            );
+            self.publish(alert);
+        }
+    }
+
+    fn resolve(&mut self, now: Duration, id: EpisodeId, resolution: Resolution) {
+        self.suspects.remove(&id);
+        self.confirmed.remove(&id);
+        self.confirmations.forget(id);
+        let instances = &self.instances;
+        let is_lost = |id: &str| {
+            instances
+                .iter()
+                .any(|(_, it)| it.connection.is_none() && it.identity.key.instance_id == id)
+        };
+        if let Some(alert) = self.alerts.resolve(now, id, resolution, is_lost).cloned() {
+            tracing::info!(id = alert.id, summary = alert.summary, ?resolution, "deadlock is over");
+            self.publish(alert);
+        }
+    }
+
+    fn publish(&mut self, alert: Alert) {
+        self.effects.push(Effect::Publish(Published::Alert(Box::new(alert))));
+    }
+}
+
+/// Whether what two deadlocks wait for, and the units there are of it, are the same.
+fn rest_on_the_same(one: &Deadlock, other: &Deadlock) -> bool {
+    let units = |it: &Deadlock| -> Vec<_> {
+        let resources = it.resources.iter();
+        resources
+            .map(|resource| (Arc::clone(&resource.name), resource.capacity))
+            .collect()
+    };
+    waits_of(one) == waits_of(other) && units(one) == units(other)
+}
+
+fn waits_of(deadlock: &Deadlock) -> BTreeSet<SpanId> {
+    deadlock.waits().map(|wait| wait.call).collect()
+}
+
+pub(super) fn resolution(outcome: Outcome) -> Resolution {
+    match outcome {
+        Outcome::Finished => Resolution::Finished,
+        Outcome::Error => Resolution::Error,
+        Outcome::Timeout => Resolution::Timeout,
+        Outcome::Cancelled => Resolution::Cancelled,
+    }
+}

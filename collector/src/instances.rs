@@ -1,0 +1,317 @@
+//! Who takes part: instances, their connections, leases and sequence numbers.
+//!
+//! Knows nothing of spans beyond the ids that an unfinished open set has named so far.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::time::Duration;
+
+use standoff_protocol::stream::Process;
+use standoff_wait_graph::{InstanceId, SpanId};
+
+use crate::known::InstanceKey;
+
+/// The most instances at once. Ten thousand replicas that all make long calls are far beyond one collector anyway.
+pub(crate) const INSTANCES_MAX: usize = 10_000;
+
+/// The most spans of one open set: as many as the graph keeps of all instances together. Each costs about 10 bytes here.
+pub(crate) const OPEN_SET_SPANS_MAX: usize = 1 << 21;
+
+/// One connection of one instance. Numbered by the stream server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct ConnectionId(pub(crate) u64);
+
+/// Who an instance says it is.
+#[derive(Clone, Debug)]
+pub(crate) struct Identity {
+    pub(crate) key: InstanceKey,
+    pub(crate) service: String,
+    /// Empty if it cannot tell.
+    pub(crate) process: Process,
+    pub(crate) lease: Option<Duration>,
+}
+
+/// One running copy of a service, as the collector knows it.
+#[derive(Debug)]
+pub(crate) struct Instance {
+    pub(crate) identity: Identity,
+    pub(crate) connection: Option<ConnectionId>,
+    pub(crate) presence: Presence,
+    pub(crate) last_heard: Duration,
+    pub(crate) lease: Duration,
+    /// Events that the library could not keep, as it last said.
+    pub(crate) events_lost: u64,
+    sync: Sync,
+}
+
+/// Whether an instance is believed alive.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Presence {
+    Present,
+    /// Its lease has run out.
+    Silent,
+}
+
+/// Where an instance's mirror stands.
+#[derive(Debug)]
+enum Sync {
+    /// Parts of an open set are coming in; these spans were named so far.
+    OpenSet(BTreeSet<SpanId>),
+    /// The mirror is whole, and this batch comes next.
+    Batches { next: u64 },
+    /// A batch is missing; an open set has been asked for.
+    Gap,
+}
+
+/// What to do with a batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Order {
+    /// Apply it.
+    Next,
+    /// Apply it (what it says is true), and ask for the full open set: something before it is missing.
+    Gap,
+    /// Apply it; the full open set has been asked for already.
+    AwaitingOpenSet,
+}
+
+impl Instance {
+    /// Whether its full open set has been heard on its present connection.
+    pub(crate) fn is_synced(&self) -> bool {
+        self.connection.is_some() && matches!(self.sync, Sync::Batches { .. })
+    }
+
+    /// Notes the spans of a part of an open set. Returns the whole set with its last part.
+    pub(crate) fn open_set(
+        &mut self,
+        spans: impl Iterator<Item = SpanId>,
+        complete: bool,
+    ) -> Result<Option<BTreeSet<SpanId>>, TooLarge> {
+        let mut named = match std::mem::replace(&mut self.sync, Sync::Gap) {
+            Sync::OpenSet(named) => named,
+            Sync::Batches { .. } | Sync::Gap => BTreeSet::new(),
+        };
+        named.extend(spans);
+        if named.len() > OPEN_SET_SPANS_MAX {
+            return Err(TooLarge);
+        }
+        if complete {
+            self.sync = Sync::Batches { next: 1 };
+            return Ok(Some(named));
+        }
+        self.sync = Sync::OpenSet(named);
+        Ok(None)
+    }
+
+    /// Judges the number of a batch.
+    pub(crate) fn batch(&mut self, sequence: u64) -> Order {
+        match &mut self.sync {
+            Sync::Batches { next } if *next == sequence => {
+                *next += 1;
+                Order::Next
+            }
+            Sync::Batches { .. } => {
+                self.sync = Sync::Gap;
+                Order::Gap
+            }
+            Sync::OpenSet(_) | Sync::Gap => Order::AwaitingOpenSet,
+        }
+    }
+}
+
+/// An open set names more spans than are accepted.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct TooLarge;
+
+/// All instances.
+#[derive(Debug, Default)]
+pub(crate) struct Instances {
+    by_id: BTreeMap<InstanceId, Instance>,
+    by_key: HashMap<InstanceKey, InstanceId>,
+    by_connection: HashMap<ConnectionId, InstanceId>,
+    last_id: u64,
+}
+
+/// The table of instances is full.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Full;
+
+impl Instances {
+    /// An instance has connected, for the first time or again. Its newest connection is the one that counts.
+    pub(crate) fn connect(
+        &mut self,
+        now: Duration,
+        connection: ConnectionId,
+        identity: Identity,
+        default_lease: Duration,
+    ) -> Result<InstanceId, Full> {
+        let lease = identity.lease.unwrap_or(default_lease);
+        let id = match self.by_key.get(&identity.key) {
+            Some(id) => *id,
+            None if self.by_id.len() >= INSTANCES_MAX => return Err(Full),
+            None => {
+                self.last_id += 1;
+                InstanceId(self.last_id)
+            }
+        };
+        self.by_key.insert(identity.key.clone(), id);
+        self.by_connection.insert(connection, id);
+        let before = self.by_id.remove(&id);
+        if let Some(old) = before.as_ref().and_then(|it| it.connection) {
+            self.by_connection.remove(&old);
+        }
+        let instance = Instance {
+            identity,
+            connection: Some(connection),
+            presence: before.as_ref().map_or(Presence::Present, |it| it.presence),
+            last_heard: now,
+            lease,
+            events_lost: before.map_or(0, |it| it.events_lost),
+            sync: Sync::OpenSet(BTreeSet::new()),
+        };
+        self.by_id.insert(id, instance);
+        Ok(id)
+    }
+
+    /// A connection has ended. Returns its instance if it had no newer one.
+    pub(crate) fn disconnect(&mut self, connection: ConnectionId) -> Option<InstanceId> {
+        let id = self.by_connection.remove(&connection)?;
+        let instance = self.by_id.get_mut(&id)?;
+        instance.connection = None;
+        Some(id)
+    }
+
+    /// The instance is no more.
+    pub(crate) fn remove(&mut self, id: InstanceId) -> Option<Instance> {
+        let instance = self.by_id.remove(&id)?;
+        self.by_key.remove(&instance.identity.key);
+        if let Some(connection) = instance.connection {
+            self.by_connection.remove(&connection);
+        }
+        Some(instance)
+    }
+
+    /// The connection that an instance has, if it is known and has one.
+    pub(crate) fn connection_of(&self, key: &InstanceKey) -> Option<ConnectionId> {
+        self.by_id.get(self.by_key.get(key)?)?.connection
+    }
+
+    pub(crate) fn of(&self, connection: ConnectionId) -> Option<InstanceId> {
+        self.by_connection.get(&connection).copied()
+    }
+
+    pub(crate) fn get(&self, id: InstanceId) -> Option<&Instance> {
+        self.by_id.get(&id)
+    }
+
+    pub(crate) fn get_mut(&mut self, id: InstanceId) -> Option<&mut Instance> {
+        self.by_id.get_mut(&id)
+    }
+
+    /// All of them, oldest first.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (InstanceId, &Instance)> {
+        self.by_id.iter().map(|(id, instance)| (*id, instance))
+    }
+
+    /// Nobody has been listened to for so long: that is not their silence.
+    pub(crate) fn excuse(&mut self, gap: Duration) {
+        for instance in self.by_id.values_mut() {
+            instance.last_heard += gap;
+        }
+    }
+
+    /// Those that should have been heard of by `now`, and were not.
+    pub(crate) fn overdue(&self, now: Duration) -> Vec<InstanceId> {
+        self.iter()
+            .filter(|(_, it)| it.presence == Presence::Present && now >= it.last_heard + it.lease)
+            .map(|(id, _)| id)
+            .collect()
+    }
+
+    /// When the next lease runs out.
+    pub(crate) fn next_expiry(&self) -> Option<Duration> {
+        self.iter()
+            .filter(|(_, it)| it.presence == Presence::Present)
+            .map(|(_, it)| it.last_heard + it.lease)
+            .min()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LEASE: Duration = Duration::from_secs(3);
+
+    fn identity(name: &str) -> Identity {
+        Identity {
+            key: InstanceKey {
+                instance_id: name.into(),
+                incarnation: 1,
+            },
+            service: "service-a".into(),
+            process: Process::default(),
+            lease: None,
+        }
+    }
+
+    fn connected(instances: &mut Instances, connection: u64, name: &str) -> InstanceId {
+        instances
+            .connect(Duration::ZERO, ConnectionId(connection), identity(name), LEASE)
+            .unwrap()
+    }
+
+    #[test]
+    fn an_instance_keeps_its_number_over_reconnects() {
+        let mut instances = Instances::default();
+        let id = connected(&mut instances, 1, "a-1");
+        assert_eq!(connected(&mut instances, 2, "a-1"), id);
+        assert_eq!(
+            instances.disconnect(ConnectionId(1)),
+            None,
+            "its older connection no longer counts"
+        );
+        assert_eq!(instances.disconnect(ConnectionId(2)), Some(id));
+    }
+
+    #[test]
+    fn a_later_incarnation_is_another_instance() {
+        let mut instances = Instances::default();
+        let first = connected(&mut instances, 1, "a-1");
+        let mut later = identity("a-1");
+        later.key.incarnation = 2;
+        let second = instances
+            .connect(Duration::ZERO, ConnectionId(2), later, LEASE)
+            .unwrap();
+        assert_ne!(first, second);
+    }
+
+    #[test]
+    fn a_gap_is_noticed_once() {
+        let mut instances = Instances::default();
+        let id = connected(&mut instances, 1, "a-1");
+        let instance = instances.get_mut(id).unwrap();
+        assert!(!instance.is_synced());
+        assert_eq!(instance.open_set([SpanId(1)].into_iter(), false), Ok(None));
+        assert_eq!(
+            instance.open_set([SpanId(2)].into_iter(), true),
+            Ok(Some([SpanId(1), SpanId(2)].into()))
+        );
+        assert!(instance.is_synced());
+        assert_eq!(instance.batch(1), Order::Next);
+        assert_eq!(instance.batch(3), Order::Gap);
+        assert_eq!(instance.batch(4), Order::AwaitingOpenSet);
+        assert_eq!(instance.open_set([].into_iter(), true), Ok(Some(BTreeSet::new())));
+        assert_eq!(instance.batch(1), Order::Next);
+    }
+
+    #[test]
+    fn a_lease_runs_out_once() {
+        let mut instances = Instances::default();
+        let id = connected(&mut instances, 1, "a-1");
+        assert_eq!(instances.next_expiry(), Some(LEASE));
+        assert_eq!(instances.overdue(LEASE - Duration::from_nanos(1)), []);
+        assert_eq!(instances.overdue(LEASE), [id]);
+        instances.get_mut(id).unwrap().presence = Presence::Silent;
+        assert_eq!(instances.overdue(LEASE), []);
+        assert_eq!(instances.next_expiry(), None);
+    }
+}

@@ -1,0 +1,336 @@
+//! The types of the collector's HTTP API, as `docs/http-api.md` describes them.
+//!
+//! Times are RFC 3339 in UTC with milliseconds. Ids are lower-case hexadecimal digits.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+/// The answer to `GET /api/v1/alerts`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct AlertList {
+    /// Newest first.
+    pub alerts: Vec<Alert>,
+    /// Empty on the last page.
+    pub next_page_token: String,
+}
+
+/// One episode of a deadlock, from its suspicion to its end.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Alert {
+    /// Names this episode: a hash of the span ids of the waits that first formed it. 16 digits.
+    pub id: String,
+    /// The same each time this deadlock recurs, and on every collector. 16 digits.
+    pub fingerprint: String,
+    /// How many episodes of this fingerprint the collector has seen, this one included.
+    pub occurrences: u64,
+    /// What kind of trouble this is.
+    pub kind: Kind,
+    /// The fingerprint with digits masked: groups storms of like deadlocks. 16 digits.
+    pub pattern: String,
+    /// Where the episode stands.
+    pub state: AlertState,
+    /// How much the alert is to be trusted.
+    pub severity: Severity,
+    /// How it was confirmed; `null` while suspected.
+    pub confirmation: Option<Confirmation>,
+    /// When the core was first seen.
+    #[serde(with = "millis")]
+    pub detected_at: Timestamp,
+    /// When it was confirmed; `null` before.
+    #[serde(with = "millis::option")]
+    pub fired_at: Option<Timestamp>,
+    /// When it ended; `null` before.
+    #[serde(with = "millis::option")]
+    pub resolved_at: Option<Timestamp>,
+    /// How it ended; `null` before.
+    pub resolution: Option<Resolution>,
+    /// When the first wait of the core times out; `null` if none has a timeout.
+    #[serde(with = "millis::option")]
+    pub first_timeout_at: Option<Timestamp>,
+    /// The core in one line, for instance `{:server_a, 42} → {:server_b, 42} → {:server_a, 42}`.
+    pub summary: String,
+    /// The tasks that cause the deadlock, along their waits, from the smallest resource name.
+    pub core: Vec<Task>,
+    /// The resources that the core occupies or waits for, by name.
+    pub resources: Vec<Resource>,
+    /// Tasks that can never proceed because of the core; at most 100 of them.
+    pub victims: Vec<Task>,
+    /// How many victims there are in all.
+    pub victims_total: u64,
+    /// What to hold against the alert.
+    pub evidence: Evidence,
+    /// Who has taken charge of this fingerprint; `null` if nobody has.
+    pub acknowledged: Option<Acknowledgement>,
+}
+
+/// What kind of trouble an alert reports.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Kind {
+    /// A set of tasks none of which can ever proceed.
+    Deadlock,
+}
+
+/// Where an episode stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AlertState {
+    /// Seen, and not yet confirmed.
+    Suspected,
+    /// Confirmed, and still so.
+    Firing,
+    /// Over.
+    Resolved,
+}
+
+/// How much an alert is to be trusted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Severity {
+    /// Every process was asked.
+    Critical,
+    /// Some source could not be asked, and was given time instead.
+    Warning,
+}
+
+/// How a deadlock was confirmed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Confirmation {
+    /// Every process was asked.
+    Probed,
+    /// The settle time has passed.
+    Settled,
+}
+
+/// How an episode ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Resolution {
+    /// A call of the core timed out.
+    Timeout,
+    /// A call of the core failed.
+    Error,
+    /// A call of the core was given up.
+    Cancelled,
+    /// An instance of the core died, or has not been heard of for its lease.
+    InstanceLost,
+    /// A call of the core finished after all, or the deadlock dissolved otherwise.
+    Finished,
+    /// The core grew together with an older one.
+    Merged,
+}
+
+/// One execution that can wait, and does.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Task {
+    /// The span id of the task. 16 digits.
+    pub task: String,
+    /// The trace it belongs to. 32 digits.
+    pub trace_id: String,
+    /// The name of its span.
+    pub name: String,
+    /// What it occupies, by name.
+    pub resources: Vec<String>,
+    /// The service it runs in.
+    pub service: String,
+    /// The instance of that service.
+    pub instance: String,
+    /// The calls it waits for.
+    pub waits: Vec<Wait>,
+}
+
+/// An open call that keeps its task from proceeding.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Wait {
+    /// The span id of the call. 16 digits.
+    pub span_id: String,
+    /// The trace it belongs to. 32 digits.
+    pub trace_id: String,
+    /// The name of its span.
+    pub name: String,
+    /// The resource it needs; `null` if unknown.
+    pub target: Option<String>,
+    /// How far it has come.
+    pub state: CallState,
+    /// The tasks that must proceed first: its handlers if accepted, the holders of its target if queued. 16 digits each.
+    pub blocked_by: Vec<String>,
+    /// The wait group it belongs to; `null` for a call that its task needs for itself alone.
+    pub group: Option<Group>,
+    /// When it started, by the collector's clock.
+    #[serde(with = "millis")]
+    pub started_at: Timestamp,
+    /// When the caller gives up; `null` if it has not said.
+    #[serde(with = "millis::option")]
+    pub timeout_at: Option<Timestamp>,
+}
+
+/// How far a call has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CallState {
+    /// Needs a unit of its target.
+    Queued,
+    /// A handler that answers it is open.
+    Accepted,
+    /// Its handler has ended; the reply is on its way.
+    Answered,
+    /// Its handler was lost with its instance.
+    Orphaned,
+}
+
+/// Calls of one task of which some must finish.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Group {
+    /// Its name, unique within the task.
+    pub name: String,
+    /// How many of its calls must finish.
+    pub needed: u32,
+    /// How many calls it has in all.
+    pub size: u32,
+}
+
+/// Something that tasks occupy and wait for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Resource {
+    /// Its name, unique everywhere.
+    pub name: String,
+    /// Its capacity in units; `null` if unknown.
+    pub capacity: Option<u64>,
+    /// Units that are occupied.
+    pub held: u64,
+    /// Calls that wait for it.
+    pub queued: u64,
+}
+
+/// What to hold against an alert.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Evidence {
+    /// Events that instances could not keep or deliver. A missing cycle then proves nothing.
+    pub events_lost: u64,
+    /// Open calls whose target nobody has described.
+    pub undecided_waits: u64,
+}
+
+/// Who has taken charge of a recurring deadlock.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Acknowledgement {
+    /// Who.
+    pub by: String,
+    /// What they said.
+    pub note: String,
+    /// When.
+    #[serde(with = "millis")]
+    pub at: Timestamp,
+}
+
+/// What the collector sees just now: the data of the event `stats`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Stats {
+    /// Calls that are open.
+    pub open_calls: u64,
+    /// Instances that are believed alive.
+    pub instances: u64,
+    /// Instances whose lease has run out.
+    pub instances_silent: u64,
+    /// Starts and finishes taken in since the collector started.
+    pub events_total: u64,
+    /// Events that instances could not keep or deliver.
+    pub events_lost: u64,
+    /// Suspicions that the instances refuted.
+    pub refuted_total: u64,
+}
+
+/// The data of the event `snapshot`: everything a monitor needs to begin with.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Snapshot {
+    /// The firing alerts, newest first.
+    pub alerts: Vec<Alert>,
+    /// What the collector sees just now.
+    pub stats: Stats,
+}
+
+/// Names of the server-sent events of `GET /api/v1/events`.
+pub mod events {
+    /// Data: [`Snapshot`](super::Snapshot). Comes first, and again whenever the reader was too slow.
+    pub const SNAPSHOT: &str = "snapshot";
+    /// Data: an [`Alert`](super::Alert) that has begun to fire, has changed or has been resolved.
+    pub const ALERT: &str = "alert";
+    /// Data: [`Stats`](super::Stats), once a second.
+    pub const STATS: &str = "stats";
+}
+
+/// An error, as `application/problem+json` (RFC 9457).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Problem {
+    /// `about:blank`: the status says what kind of problem it is.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// The status in words.
+    pub title: String,
+    /// The HTTP status.
+    pub status: u16,
+    /// What is wrong and what would mend it.
+    pub detail: String,
+    /// The path that was asked for.
+    pub instance: String,
+}
+
+/// Times on the wire: RFC 3339 in UTC with exactly three digits of the second's fraction.
+mod millis {
+    use jiff::Timestamp;
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    pub(super) fn serialize<S: Serializer>(at: &Timestamp, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&format_args!("{at:.3}"))
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Timestamp, D::Error> {
+        Timestamp::deserialize(deserializer)
+    }
+
+    pub(super) mod option {
+        use super::{Deserialize, Deserializer, Serializer, Timestamp};
+
+        pub(crate) fn serialize<S: Serializer>(at: &Option<Timestamp>, serializer: S) -> Result<S::Ok, S::Error> {
+            match at {
+                Some(at) => super::serialize(at, serializer),
+                None => serializer.serialize_none(),
+            }
+        }
+
+        pub(crate) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Timestamp>, D::Error> {
+            Option::deserialize(deserializer)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_alert_reads_and_writes_as_documented() {
+        let documentation = include_str!("../../docs/http-api.md");
+        let example = documentation
+            .split("```json\n")
+            .nth(1)
+            .and_then(|rest| rest.split("```").next())
+            .unwrap();
+        let alert: Alert = serde_json::from_str(example).unwrap();
+        let documented: serde_json::Value = serde_json::from_str(example).unwrap();
+        assert_eq!(serde_json::to_value(&alert).unwrap(), documented);
+    }
+
+    #[test]
+    fn times_have_milliseconds_and_no_more() {
+        let at: Timestamp = "2026-11-21T08:17:48.123999Z".parse().unwrap();
+        let acknowledgement = Acknowledgement {
+            by: "me".into(),
+            note: String::new(),
+            at,
+        };
+        let json = serde_json::to_string(&acknowledgement).unwrap();
+        assert!(json.ends_with(r#""at":"2026-11-21T08:17:48.123Z"}"#), "{json}");
+    }
+}

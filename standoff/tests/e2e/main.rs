@@ -1,0 +1,11 @@
+//! standoff end to end: its own processes, real servers, a real terminal.
+
+#![expect(clippy::unwrap_used, reason = "what fails here fails the test")]
+
+mod agents;
+mod demo;
+mod docs;
+mod services;
+mod soak;
+mod support;
+mod terminal;

@@ -1,0 +1,144 @@
+use super::*;
+use crate::deadlock::{CallState, DeadTask, DeadWait};
+use crate::span::{InstanceId, TraceId};
+
+/// A deadlock whose core has these waits.
+fn core(waits: &[u64]) -> Deadlock {
+    let wait = |id: &u64| DeadWait {
+        call: SpanId(*id),
+        trace: TraceId(0),
+        name: "".into(),
+        target: None,
+        state: CallState::Queued,
+        blocked_by: Vec::new(),
+        in_core: true,
+        rests_on: [].into(),
+        group: None,
+        started_at: std::time::Duration::ZERO,
+        timeout_at: None,
+    };
+    let task = DeadTask {
+        id: SpanId(0),
+        trace: TraceId(0),
+        instance: InstanceId(0),
+        service: "".into(),
+        name: "".into(),
+        resources: Vec::new(),
+        occupied_by: Vec::new(),
+        waits: waits.iter().map(wait).collect(),
+    };
+    Deadlock {
+        core: vec![task],
+        victims: Vec::new(),
+        resources: Vec::new(),
+    }
+}
+
+fn opened(waits: &[u64]) -> Change {
+    Change::Opened {
+        id: core(waits).id(),
+        deadlock: core(waits),
+    }
+}
+
+fn continued(id: u64, current: &[u64], widest: &[u64]) -> Change {
+    Change::Continued {
+        id,
+        current: core(current),
+        widest: core(widest),
+    }
+}
+
+#[test]
+fn opens_goes_on_and_closes() {
+    let mut episodes = Episodes::default();
+    let id = core(&[1, 2]).id();
+    assert_eq!(episodes.update(vec![core(&[1, 2])]), [opened(&[1, 2])]);
+    assert_eq!(episodes.update(vec![core(&[1, 2])]), []);
+    assert!(episodes.touches(SpanId(1)) && !episodes.touches(SpanId(3)));
+    assert_eq!(
+        episodes.update(vec![core(&[1, 2, 3])]),
+        [continued(id, &[1, 2, 3], &[1, 2, 3])]
+    );
+    assert!(episodes.touches(SpanId(3)));
+    assert_eq!(
+        episodes.update(vec![core(&[2, 3])]),
+        [continued(id, &[2, 3], &[1, 2, 3])]
+    );
+    assert!(!episodes.touches(SpanId(1)));
+    assert_eq!(episodes.update(vec![]), [Change::Closed { id }]);
+    assert!(!episodes.touches(SpanId(2)));
+}
+
+#[test]
+fn without_a_wait_in_common_it_is_another_one() {
+    let mut episodes = Episodes::default();
+    episodes.update(vec![core(&[1, 2])]);
+    assert_eq!(
+        episodes.update(vec![core(&[3])]),
+        [Change::Closed { id: core(&[1, 2]).id() }, opened(&[3])]
+    );
+}
+
+#[test]
+fn the_largest_part_of_a_split_goes_on() {
+    let mut episodes = Episodes::default();
+    episodes.update(vec![core(&[1, 2, 3, 4, 5])]);
+    let id = core(&[1, 2, 3, 4, 5]).id();
+    let changes = episodes.update(vec![core(&[1, 2]), core(&[3, 4, 5])]);
+    assert_eq!(changes, [opened(&[1, 2]), continued(id, &[3, 4, 5], &[1, 2, 3, 4, 5])]);
+}
+
+#[test]
+fn of_two_that_grow_together_the_older_goes_on() {
+    let mut episodes = Episodes::default();
+    episodes.update(vec![core(&[9])]);
+    episodes.update(vec![core(&[1, 2]), core(&[9])]);
+    let (older, younger) = (core(&[9]).id(), core(&[1, 2]).id());
+    let changes = episodes.update(vec![core(&[1, 2, 9])]);
+    assert_eq!(
+        changes,
+        [
+            Change::Merged {
+                id: younger,
+                into: older
+            },
+            continued(older, &[1, 2, 9], &[1, 2, 9])
+        ]
+    );
+}
+
+#[test]
+fn an_id_is_never_given_twice() {
+    let mut episodes = Episodes::default();
+    let first = core(&[1]).id();
+    episodes.update(vec![core(&[1])]);
+    episodes.update(vec![]);
+    let again = episodes.update(vec![core(&[1])]);
+    assert!(
+        matches!(again[..], [Change::Opened { id, .. }] if id != first),
+        "{again:?}"
+    );
+
+    // A part that splits off may look like the whole did when it began.
+    let mut episodes = Episodes::default();
+    episodes.update(vec![core(&[1])]);
+    episodes.update(vec![core(&[1, 2, 3])]);
+    let changes = episodes.update(vec![core(&[1]), core(&[2, 3])]);
+    assert!(
+        matches!(changes[..], [Change::Opened { id, .. }, Change::Continued { id: same, .. }]
+        if id != first && same == first)
+    );
+}
+
+#[test]
+fn restored_episodes_go_on() {
+    let mut episodes = Episodes::default();
+    episodes.restore(7, [SpanId(1), SpanId(2)]);
+    episodes.restore(8, [SpanId(5)]);
+    assert!(episodes.touches(SpanId(1)));
+    assert_eq!(
+        episodes.update(vec![core(&[2, 3])]),
+        [Change::Closed { id: 8 }, continued(7, &[2, 3], &[2, 3])]
+    );
+}

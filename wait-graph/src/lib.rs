@@ -1,0 +1,91 @@
+//! The engine of standoff: open spans in, deadlocks out.
+//!
+//! A pure data structure. It does no input or output, reads no clock, spawns nothing, and cannot fail: time is an
+//! argument, and odd input is counted as an [anomaly](Anomalies).
+//!
+//! ```
+//! use std::time::Duration;
+//! use standoff_wait_graph::*;
+//!
+//! /// A span of an instance, beneath another one or the topmost.
+//! fn span(id: u64, instance: u64, parent: Option<Parent>, role: Role) -> Event {
+//!     Event::Started(Span {
+//!         id: SpanId(id),
+//!         trace: TraceId::default(),
+//!         instance: InstanceId(instance),
+//!         parent,
+//!         task: None,
+//!         name: "request".into(),
+//!         conversation: None,
+//!         role,
+//!         started_at: Duration::ZERO,
+//!     })
+//! }
+//! let call = |target: &str| {
+//!     Role::Call(Call { target: Some(target.into()), units: 1, group: None, detached: false, timeout: None })
+//! };
+//! let handle = |name: &str| Role::Handle(Handle { resources: vec![name.into()], capacity: None });
+//! let within = |id| Some(Parent { id: SpanId(id), remote: false });
+//! let from = |id| Some(Parent { id: SpanId(id), remote: true });
+//!
+//! let mut graph = WaitGraph::new(Limits::default());
+//! for event in [
+//!     span(1, 1, None, call("A")),
+//!     span(2, 2, from(1), handle("A")),   // A handles the request …
+//!     span(3, 2, within(2), call("B")),   // … and calls B,
+//!     span(4, 3, from(3), handle("B")),   // which handles that …
+//!     span(5, 3, within(4), call("A")),   // … and calls A, which is waiting.
+//! ] {
+//!     assert!(graph.deadlocks().is_empty());
+//!     graph.apply(Duration::ZERO, event);
+//! }
+//! assert_eq!(graph.deadlocks()[0].summary(), "A → B → A");
+//!
+//! graph.apply(Duration::from_secs(5), Event::Finished(SpanId(5)));
+//! assert!(graph.deadlocks().is_empty());
+//! ```
+//!
+//! # How it is made
+//!
+//! Each step knows only the one before it, and every one but the first is worked out from scratch:
+//!
+//! ```text
+//!   events ──▶ facts ──▶ links ──▶ picture ──▶ liveness ──▶ cores ──▶ report ──▶ episodes
+//!              what is    who       tasks,      who can      what      what is    which is
+//!              open       belongs   waits,      still        causes    said       which over
+//!                         to whom   resources   proceed      it        of it      time
+//! ```
+//!
+//! - **Order does not matter.** The facts are a set. The same events in another order, or twice, give the same report.
+//! - **Unknown is live.** Whatever is not known, contradictory, silent or forgotten for want of room counts as able to
+//!   proceed. It may hide a deadlock, and it never invents one.
+//! - **Nothing is unbounded.** [`Limits`] has a number for everything that is kept, and [`Anomalies`] a counter for
+//!   what did not fit.
+//! - **Nothing recurses**, however long chains of parents or of waits are.
+
+mod anomalies;
+mod capacity;
+mod chains;
+mod cores;
+mod deadlock;
+mod episodes;
+mod facts;
+mod graph;
+mod limits;
+mod links;
+mod liveness;
+mod memory;
+mod names;
+mod picture;
+mod report;
+mod served;
+mod span;
+#[cfg(test)]
+mod testing;
+
+pub use anomalies::Anomalies;
+pub use deadlock::{BLOCKED_BY_MAX, CallState, Capacity, DeadTask, DeadWait, Deadlock, Resource};
+pub use episodes::{Change, Episodes};
+pub use graph::{Applied, WaitGraph};
+pub use limits::Limits;
+pub use span::{Call, Event, Handle, Hold, InstanceId, Member, Parent, Quorum, Role, Span, SpanId, TraceId, WaitGroup};

@@ -1,0 +1,179 @@
+//! `cargo xtask soak`: what takes too long for every change.
+//!
+//! Each step of a table is run again and again for its share of the time, at least once; a step that fails is not
+//! repeated, so that the failure stays near the end of the log. Everything that is printed also goes to
+//! `target/soak.log`, each line with the time since the start.
+
+use std::fs::{self, File};
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+
+use crate::test::{Running, Servers};
+use crate::{run, tools};
+
+/// A command that finds something only after a while.
+struct Step {
+    name: &'static str,
+    /// Arguments of cargo.
+    command: &'static [&'static str],
+    env: &'static [(&'static str, &'static str)],
+}
+
+const STEPS: &[Step] = &[
+    // Twenty times the default number of cases, drawn anew in each round.
+    Step {
+        name: "properties",
+        command: &["nextest", "run", "--workspace", "--all-features", "--profile", "soak"],
+        env: &[("PROPTEST_CASES", "5120")],
+    },
+];
+
+/// Tells a step how long it should take, in seconds. One that has no end of its own keeps to it.
+const SECONDS: &str = "STANDOFF_SOAK_SECONDS";
+
+/// Runs all steps for about so long in all, and answers whether all went well.
+///
+/// # Errors
+///
+/// If a step or a server cannot be started, or the log cannot be written.
+pub fn soak(root: &Path, running: &Running, duration: Duration) -> Result<bool> {
+    tools::NEXTEST.ensure(root)?;
+    fs::create_dir_all(root.join("target"))?;
+    let mut log = Log::create(&root.join("target/soak.log"))?;
+    let servers = Servers::start(running)?;
+    let share = duration / u32::try_from(STEPS.len()).unwrap_or(u32::MAX).max(1);
+
+    let mut results = Vec::new();
+    for step in STEPS {
+        let mut command = run::cargo(root);
+        command
+            .args(step.command)
+            .envs(step.env.iter().copied())
+            .envs(servers.variables())
+            .env(SECONDS, share.as_secs().to_string());
+        results.push((step.name, repeat(step.name, &mut command, share, &mut log)?));
+    }
+
+    let mut well = true;
+    for (name, rounds) in results {
+        let how = if rounds.well { "all well" } else { "FAILED in the last" };
+        log.line(&format!(
+            "── {name}: rounds {}, in {}, {how}",
+            rounds.count,
+            run::seconds(rounds.elapsed)
+        ))?;
+        well &= rounds.well;
+    }
+    Ok(well)
+}
+
+/// What became of a step.
+struct Rounds {
+    count: u32,
+    elapsed: Duration,
+    well: bool,
+}
+
+/// Runs a command until the time is up, at least once, or until it fails.
+fn repeat(name: &str, command: &mut Command, share: Duration, log: &mut Log) -> Result<Rounds> {
+    let started = Instant::now();
+    let line = run::command_line(command);
+    let mut count = 0;
+    loop {
+        count += 1;
+        log.line(&format!("── {name}, round {count}: {line}"))?;
+        let well = run_into(command, log).with_context(|| format!("cannot run {line}"))?;
+        let elapsed = started.elapsed();
+        if !well || elapsed >= share {
+            return Ok(Rounds { count, elapsed, well });
+        }
+    }
+}
+
+/// Runs a command with all its output going to the log, and answers whether it went well.
+fn run_into(command: &mut Command, log: &mut Log) -> Result<bool> {
+    let (reader, writer) = std::io::pipe()?;
+    let mut child = command
+        .stdin(Stdio::null())
+        .stdout(writer.try_clone()?)
+        .stderr(writer)
+        .spawn()?;
+    // The command keeps copies of the pipe for its next run; while they are open, the output has no end.
+    command.stdout(Stdio::null()).stderr(Stdio::null());
+    for line in BufReader::new(reader).split(b'\n') {
+        log.line(&String::from_utf8_lossy(&line?))?;
+    }
+    Ok(child.wait()?.success())
+}
+
+/// Lines with the time since the log was begun, in a file and on standard output.
+struct Log {
+    file: File,
+    begun: Instant,
+}
+
+impl Log {
+    fn create(path: &Path) -> Result<Self> {
+        let file = File::create(path).with_context(|| format!("cannot write {}", path.display()))?;
+        Ok(Self {
+            file,
+            begun: Instant::now(),
+        })
+    }
+
+    fn line(&mut self, line: &str) -> Result<()> {
+        let line = format!("{:9.1} s  {line}", self.begun.elapsed().as_secs_f64());
+        writeln!(self.file, "{line}")?;
+        run::print(&line)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shell(script: &str) -> Command {
+        let mut command = Command::new("sh");
+        command.args(["-c", script]);
+        command
+    }
+
+    fn log() -> (tempfile::TempDir, Log) {
+        let folder = tempfile::tempdir().unwrap();
+        let log = Log::create(&folder.path().join("log")).unwrap();
+        (folder, log)
+    }
+
+    #[test]
+    fn output_of_both_kinds_goes_to_the_log() {
+        let (folder, mut log) = log();
+        assert!(run_into(&mut shell("echo one; echo two >&2"), &mut log).unwrap());
+        let written = fs::read_to_string(folder.path().join("log")).unwrap();
+        let lines: Vec<&str> = written
+            .lines()
+            .filter_map(|line| line.split_once(" s  "))
+            .map(|(_, rest)| rest)
+            .collect();
+        assert_eq!(lines, ["one", "two"]);
+    }
+
+    #[test]
+    fn a_step_runs_at_least_once() {
+        let (_folder, mut log) = log();
+        let rounds = repeat("step", &mut shell("true"), Duration::ZERO, &mut log).unwrap();
+        assert_eq!((rounds.count, rounds.well), (1, true));
+    }
+
+    #[test]
+    fn a_step_is_repeated_until_it_fails() {
+        let (folder, mut log) = log();
+        let marks = folder.path().join("marks");
+        let script = format!("echo >>{0}; test $(wc -l <{0}) -lt 3", marks.display());
+        let rounds = repeat("step", &mut shell(&script), Duration::from_secs(60), &mut log).unwrap();
+        assert_eq!((rounds.count, rounds.well), (3, false));
+    }
+}
