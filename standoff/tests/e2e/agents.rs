@@ -194,6 +194,12 @@ async fn a_service_whose_every_thread_is_stuck_still_reports_and_answers() {
     let test = "agents::a_service_whose_every_thread_is_stuck_still_reports_and_answers";
     let mut a = Itself::start(test, &collector.upstream(), &sent(&request)[TRACEPARENT]);
     let turn_of_b = b.turn("B", &received(&a.traceparent()));
+    // The client reports on a stream of its own: its request is a victim of the alert only once it has come.
+    collector
+        .stats("the client's request and A's call to be reported", |stats| {
+            stats.open_calls == 2
+        })
+        .await;
     let call_of_b = b.call("A", &turn_of_b);
     let alert = collector.alert(AlertState::Firing).await;
     assert_eq!(alert.summary, "A → B → A");

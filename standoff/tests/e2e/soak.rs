@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use standoff_protocol::api::{AlertState, Resolution};
+use standoff_protocol::api::Resolution;
 
 use crate::services::{System, assert_early};
 
@@ -40,8 +40,7 @@ async fn soak_every_deadlock_is_caught_early_and_only_once() {
     let mut rounds = 0;
     while Instant::now() < until {
         let mut request = system.request([42], "5s");
-        let alert = system.collector.alert(AlertState::Firing).await;
-        assert_early(&alert);
+        assert_early(&system.firing().await);
         request.ends().await;
         system.collector.all_over().await;
         rounds += 1;

@@ -205,10 +205,12 @@ impl Collector {
     /// Waits for an alert in this state.
     pub(crate) async fn alert(&self, state: AlertState) -> Alert {
         let what = format!("an alert that is {state:?}");
-        eventually(&what, async || {
-            self.alerts().await.into_iter().find(|it| it.state == state)
-        })
-        .await
+        self.alert_that(&what, |it| it.state == state).await
+    }
+
+    /// Waits until an alert is so.
+    pub(crate) async fn alert_that(&self, what: &str, is: impl Fn(&Alert) -> bool) -> Alert {
+        eventually(what, async || self.alerts().await.into_iter().find(&is)).await
     }
 
     /// Waits until nothing fires any more.

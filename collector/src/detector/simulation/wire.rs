@@ -239,9 +239,9 @@ impl Wire {
         }
     }
 
-    fn delay(&mut self) -> Duration {
+    fn delay(&mut self, is_slow: bool) -> Duration {
         // Mostly fast, so that what is slow now and then is overtaken.
-        let max = if self.random.percent(70) {
+        let max = if !is_slow && self.random.percent(70) {
             5
         } else {
             self.weather.delay_max_ms
