@@ -24,12 +24,13 @@ use std::path::PathBuf;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use axum::serve::ListenerExt;
 use standoff_protocol::stream::MESSAGE_BYTES_MAX;
 use standoff_protocol::stream::wait_stream_server::WaitStreamServer;
 use tokio::net::TcpListener;
-use tokio_stream::wrappers::TcpListenerStream;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use tonic::transport::server::TcpIncoming;
 
 pub use settings::{Settings, Times};
 
@@ -117,6 +118,7 @@ impl Collector {
         Ok(collector)
     }
 
+    /// Small messages are sent at once on both: a probe that waits for an acknowledgement makes the alert 40 ms late.
     fn serve_stream(&self, listener: TcpListener, owner: Owner) {
         let service = WaitStreamServer::new(Ingest::new(owner, self.shutdown.clone()))
             .max_decoding_message_size(MESSAGE_BYTES_MAX);
@@ -125,7 +127,7 @@ impl Collector {
             .http2_keepalive_timeout(Some(KEEP_ALIVE))
             .add_service(service)
             .serve_with_incoming_shutdown(
-                TcpListenerStream::new(listener),
+                TcpIncoming::from(listener).with_nodelay(Some(true)),
                 self.shutdown.clone().cancelled_owned(),
             );
         self.serve("native stream", serve);
@@ -133,6 +135,11 @@ impl Collector {
 
     fn serve_http(&self, listener: TcpListener, api: Api) {
         let shutdown = self.shutdown.clone();
+        let listener = listener.tap_io(|connection| {
+            if let Err(error) = connection.set_nodelay(true) {
+                tracing::debug!(%error, "an answer over HTTP may be late");
+            }
+        });
         let serve = axum::serve(listener, http::router(api)).with_graceful_shutdown(shutdown.cancelled_owned());
         self.serve("HTTP API", serve.into_future());
     }

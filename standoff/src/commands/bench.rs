@@ -40,7 +40,7 @@ pub(super) async fn delay(options: Delay) -> anyhow::Result<Exit> {
         series.push(Series {
             a,
             b,
-            name: format!("{report_after:?}"),
+            name: format!("{} ms", report_after.as_secs_f64() * 1000.0),
             delays: Vec::new(),
         });
     }
