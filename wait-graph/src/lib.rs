@@ -82,6 +82,8 @@ mod served;
 mod span;
 #[cfg(test)]
 mod testing;
+#[expect(dead_code, unused_imports, reason = "the graph does not use it yet")]
+mod wait_for;
 
 pub use anomalies::Anomalies;
 pub use deadlock::{BLOCKED_BY_MAX, CallState, Capacity, DeadTask, DeadWait, Deadlock, Resource};
