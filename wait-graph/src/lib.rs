@@ -86,7 +86,10 @@ mod testing;
 mod wait_for;
 
 pub use anomalies::Anomalies;
-pub use deadlock::{BLOCKED_BY_MAX, CallState, Capacity, DeadTask, DeadWait, Deadlock, Resource};
+pub use deadlock::{
+    BLAST_MAX, BLOCKED_BY_MAX, CallState, Capacity, DeadTask, DeadWait, Deadlock, Resource, VICTIMS_MAX,
+    WAITS_OF_VICTIM_MAX,
+};
 pub use episodes::{Change, Episodes};
 pub use graph::{Applied, WaitGraph};
 pub use limits::Limits;

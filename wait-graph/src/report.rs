@@ -6,11 +6,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::cores::{self, Dependencies, Node};
-use crate::deadlock::{BLOCKED_BY_MAX, CallState, DeadTask, DeadWait, Deadlock, Resource};
+use crate::deadlock::{
+    BLAST_MAX, BLOCKED_BY_MAX, CallState, DeadTask, DeadWait, Deadlock, Resource, VICTIMS_MAX, WAITS_OF_VICTIM_MAX,
+};
 use crate::facts::Facts;
 use crate::liveness::Liveness;
 use crate::picture::{self, Group, Picture, ResourceIndex, TaskIndex, Wait};
-use crate::span::{Role, SpanId};
+use crate::span::{InstanceId, Role, SpanId};
 
 /// Every deadlock there is, by the names of its core.
 pub(crate) fn deadlocks(facts: &Facts, picture: &Picture) -> Vec<Deadlock> {
@@ -46,14 +48,26 @@ struct Report<'a> {
 
 /// What keeps a wait from finishing.
 struct Block {
-    by: Vec<SpanId>,
+    by: Arc<[SpanId]>,
     in_core: bool,
     rests_on: Arc<[SpanId]>,
 }
 
 /// By name; by id where names are the same.
-fn sort_key(task: &DeadTask) -> (String, SpanId) {
-    (task.canonical_name().into_owned(), task.id)
+fn sort_key(task: &DeadTask) -> (String, SpanId, InstanceId) {
+    (task.canonical_name().into_owned(), task.id, task.instance)
+}
+
+/// The tasks by canonical name, with their numbers.
+fn blast(victims: &[DeadTask]) -> Vec<(Arc<str>, u64)> {
+    let mut counts: BTreeMap<String, u64> = BTreeMap::new();
+    for victim in victims {
+        *counts.entry(victim.canonical_name().into_owned()).or_default() += 1;
+    }
+    let mut blast: Vec<(Arc<str>, u64)> = counts.into_iter().map(|(name, count)| (name.into(), count)).collect();
+    blast.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
+    blast.truncate(BLAST_MAX);
+    blast
 }
 
 impl<'a> Report<'a> {
@@ -110,9 +124,16 @@ impl<'a> Report<'a> {
         let victims = cores::victims(self.dependencies, self.core);
         let mut victims: Vec<DeadTask> = victims.into_iter().map(|task| self.task(task)).collect();
         victims.sort_by_cached_key(sort_key);
+        let (victims_total, blast) = (victims.len() as u64, blast(&victims));
+        victims.truncate(VICTIMS_MAX);
+        for victim in &mut victims {
+            victim.waits.truncate(WAITS_OF_VICTIM_MAX);
+        }
         Deadlock {
             core: self.along_the_waits(),
             victims,
+            victims_total,
+            blast,
             resources: self.resources(),
         }
     }
@@ -211,7 +232,7 @@ impl<'a> Report<'a> {
             name: Arc::clone(&span.name),
             target: call.target.clone(),
             state: wait.state,
-            blocked_by: block.by.clone(),
+            blocked_by: Arc::clone(&block.by),
             in_core: block.in_core,
             rests_on: Arc::clone(&block.rests_on),
             group: group.name.clone().zip(group.quorum),

@@ -132,7 +132,7 @@ fn reached_from(task: SpanId, deadlock: &Deadlock) -> BTreeSet<SpanId> {
             .iter()
             .filter(|it| it.id == id)
             .flat_map(|it| &it.waits)
-            .flat_map(|it| &it.blocked_by);
+            .flat_map(|it| it.blocked_by.iter());
         let core = ids(&deadlock.core);
         next.extend(on.filter(|other| core.contains(other) && reached.insert(**other)));
     }

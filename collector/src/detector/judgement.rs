@@ -17,7 +17,7 @@ use crate::describe;
 #[derive(Debug)]
 pub(super) struct Suspect {
     /// As it is now.
-    deadlock: Deadlock,
+    deadlock: Arc<Deadlock>,
     /// Since when it has rested on the same waits and units.
     since: Duration,
 }
@@ -133,7 +133,7 @@ impl Detector {
 
     /// The episode looks different now. What it has grown by is as unconfirmed as any suspect, and is not told before it
     /// has been asked about too.
-    fn go_on(&mut self, now: Duration, id: EpisodeId, current: Deadlock) {
+    fn go_on(&mut self, now: Duration, id: EpisodeId, current: Arc<Deadlock>) {
         let waits = waits_of(&current);
         match self.confirmed.get_mut(&id) {
             Some(confirmed) if waits.is_subset(&confirmed.waits) => {
@@ -152,7 +152,7 @@ impl Detector {
         }
     }
 
-    fn suspect(&mut self, now: Duration, id: EpisodeId, deadlock: Deadlock) {
+    fn suspect(&mut self, now: Duration, id: EpisodeId, deadlock: Arc<Deadlock>) {
         let before = self
             .suspects
             .remove(&id)

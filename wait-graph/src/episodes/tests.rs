@@ -10,7 +10,7 @@ fn core(waits: &[u64]) -> Deadlock {
         name: "".into(),
         target: None,
         state: CallState::Queued,
-        blocked_by: Vec::new(),
+        blocked_by: [].into(),
         in_core: true,
         rests_on: [].into(),
         group: None,
@@ -30,6 +30,8 @@ fn core(waits: &[u64]) -> Deadlock {
     Deadlock {
         core: vec![task],
         victims: Vec::new(),
+        victims_total: 0,
+        blast: Vec::new(),
         resources: Vec::new(),
     }
 }
@@ -37,15 +39,15 @@ fn core(waits: &[u64]) -> Deadlock {
 fn opened(waits: &[u64]) -> Change {
     Change::Opened {
         id: core(waits).id(),
-        deadlock: core(waits),
+        deadlock: core(waits).into(),
     }
 }
 
 fn continued(id: u64, current: &[u64], widest: &[u64]) -> Change {
     Change::Continued {
         id,
-        current: core(current),
-        widest: core(widest),
+        current: core(current).into(),
+        widest: core(widest).into(),
     }
 }
 
