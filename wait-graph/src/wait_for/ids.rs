@@ -4,15 +4,15 @@ use crate::span::{InstanceId, Quorum, SpanId};
 
 /// A task of the picture.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) struct TaskIx(pub(super) u32);
+pub(crate) struct TaskIx(pub(crate) u32);
 
 /// A wait of the picture.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) struct WaitIx(pub(super) u32);
+pub(crate) struct WaitIx(pub(crate) u32);
 
 /// A resource of the picture.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) struct ResourceIx(pub(super) u32);
+pub(crate) struct ResourceIx(pub(crate) u32);
 
 /// The record of a span. Opaque here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -1,0 +1,178 @@
+//! The canonical names of dead tasks, numbered, so that tasks are counted and compared without reading a name twice.
+//!
+//! A name may be a megabyte long and belong to a million tasks: no name is ever put together but for a report.
+
+use std::cmp::Ordering;
+use std::collections::HashMap;
+use std::hash::{Hash, Hasher};
+use std::sync::Arc;
+
+use xxhash_rust::xxh3::Xxh3;
+
+use crate::explain::dead_part::{DeadPart, TaskNo};
+use crate::explain::named::Named;
+use crate::names;
+use crate::wait_for::{Picture, TaskIx};
+
+/// The number of a canonical name. The same text is the same number.
+pub(super) type TitleNo = usize;
+
+/// The canonical names of all dead tasks.
+#[derive(Debug)]
+pub(super) struct Titles<'a> {
+    of_tasks: Vec<TitleNo>,
+    titles: Vec<Title<'a>>,
+}
+
+/// A canonical name.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Title<'a> {
+    /// The smallest resource that a task occupies.
+    Resource(&'a Arc<str>),
+    /// Of a task without one.
+    Own { service: &'a str, name: &'a str },
+}
+
+impl<'a> Title<'a> {
+    fn parts(self) -> [&'a str; 3] {
+        match self {
+            Self::Resource(name) => [name, "", ""],
+            Self::Own { service, name } => [service, "/", name],
+        }
+    }
+
+    fn bytes(self) -> impl Iterator<Item = u8> {
+        self.parts().into_iter().flat_map(str::bytes)
+    }
+
+    /// By address: the same name is the same allocation, but for the names of services, of which each instance has its own.
+    fn key(self) -> [(usize, usize); 3] {
+        self.parts().map(|part| (part.as_ptr().addr(), part.len()))
+    }
+
+    pub(super) fn text(self) -> Arc<str> {
+        match self {
+            Self::Resource(name) => Arc::clone(name),
+            Self::Own { .. } => self.parts().concat().into(),
+        }
+    }
+}
+
+impl Ord for Title<'_> {
+    fn cmp(&self, other: &Self) -> Ordering {
+        match (self, other) {
+            (Self::Resource(one), Self::Resource(other)) => one.cmp(other),
+            _ => self.bytes().cmp(other.bytes()),
+        }
+    }
+}
+
+impl PartialOrd for Title<'_> {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl PartialEq for Title<'_> {
+    fn eq(&self, other: &Self) -> bool {
+        self.cmp(other).is_eq()
+    }
+}
+
+impl Eq for Title<'_> {}
+
+impl Hash for Title<'_> {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        // Where a name is cut into parts must not matter.
+        let mut hash = Xxh3::new();
+        for part in self.parts() {
+            hash.update(part.as_bytes());
+        }
+        state.write_u64(hash.digest());
+    }
+}
+
+impl<'a> Titles<'a> {
+    pub(super) fn of(picture: &Picture, dead: &DeadPart, named: &'a impl Named) -> Self {
+        let mut by_key: HashMap<[(usize, usize); 3], TitleNo> = HashMap::new();
+        let mut by_text: HashMap<Title<'a>, TitleNo> = HashMap::new();
+        let mut titles = Vec::new();
+        let number = |task: TaskNo| {
+            let title = title(picture, dead, named, task);
+            *by_key.entry(title.key()).or_insert_with(|| {
+                *by_text.entry(title).or_insert_with(|| {
+                    titles.push(title);
+                    titles.len() - 1
+                })
+            })
+        };
+        let of_tasks = (0..dead.tasks.len()).map(number).collect();
+        Self { of_tasks, titles }
+    }
+
+    pub(super) fn of_task(&self, task: TaskNo) -> TitleNo {
+        self.of_tasks[task]
+    }
+
+    /// How many there are.
+    pub(super) fn len(&self) -> usize {
+        self.titles.len()
+    }
+
+    pub(super) fn text(&self, title: TitleNo) -> Arc<str> {
+        self.titles[title].text()
+    }
+
+    /// The order of names.
+    pub(super) fn compare(&self, one: TitleNo, other: TitleNo) -> Ordering {
+        if one == other {
+            return Ordering::Equal;
+        }
+        self.titles[one].cmp(&self.titles[other])
+    }
+
+    /// The order of tasks: by name; by id where names are the same.
+    pub(super) fn compare_tasks(&self, one: TaskNo, other: TaskNo) -> Ordering {
+        self.compare(self.of_tasks[one], self.of_tasks[other])
+            .then(one.cmp(&other))
+    }
+}
+
+fn title<'a>(picture: &Picture, dead: &DeadPart, named: &'a impl Named, task: TaskNo) -> Title<'a> {
+    let index = dead.tasks[task];
+    let mut resources = picture
+        .occupations(index)
+        .map(|(resource, _)| named.text(picture.resource(resource).name()));
+    if let Some(first) = resources.next() {
+        return Title::Resource(resources.fold(first, |least, other| if other < least { other } else { least }));
+    }
+    Title::Own {
+        service: names::known_service(service(picture, named, index)),
+        name: own_name(picture, dead, named, task).map_or("", |name| name),
+    }
+}
+
+/// The name of the service where a task runs; empty if nobody has said.
+pub(super) fn service<'a>(picture: &Picture, named: &'a impl Named, task: TaskIx) -> &'a str {
+    named
+        .service(picture.task(task).id().instance)
+        .map_or("", |service| service)
+}
+
+/// The name of a task's span; of its first call, if its own span was never reported.
+pub(super) fn own_name<'a>(
+    picture: &Picture,
+    dead: &DeadPart,
+    named: &'a impl Named,
+    task: TaskNo,
+) -> Option<&'a Arc<str>> {
+    let it = picture.task(dead.tasks[task]);
+    let own = named.span(it.slot()).filter(|span| span.instance == it.id().instance);
+    let first = || {
+        let calls = dead.waits(task).map(|(_, call)| picture.wait(call.wait).call());
+        calls
+            .filter_map(|call| Some((named.span(call)?, named.id(call))))
+            .min_by_key(|(span, id)| (span.started_at, *id))
+    };
+    own.or_else(|| first().map(|(span, _)| span)).map(|span| span.name)
+}
