@@ -1,123 +1,80 @@
-//! The picture: tasks, waits, resources, and who is dead.
+//! The picture, and the changes that it is told of.
+//!
+//! Every change keeps [`super::flags`] up to date for those who are dead so far, and takes note of who may have become
+//! live or dead by it. Deciding that is left to [`super::decide`].
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::hash::{BuildHasherDefault, DefaultHasher};
 
 use crate::deadlock::{CallState, Capacity};
 use crate::span::Quorum;
 
+use super::decide::Suspect;
+use super::handlers::FIRST;
 use super::ids::{Fate, NewWait, Occupier, ResourceIx, Slot, Symbol, TaskId, TaskIx, WaitIx};
+use super::records::{Edge, Extra, GroupRow, Occupation, Resource, Task, Wait};
+use super::rows::{Chained, Links, NONE, Rows};
+use super::search::Search;
+
+/// A table whose answers do not differ from run to run, and which nobody iterates over.
+pub(super) type Table<K> = HashMap<K, u32, BuildHasherDefault<DefaultHasher>>;
 
 /// Everything that decides who can proceed, and who can.
 #[derive(Debug, Default)]
 pub(crate) struct Picture {
-    tasks: Vec<Task>,
-    waits: Vec<Wait>,
-    resources: Vec<Resource>,
+    pub(super) tasks: Rows<Task>,
+    pub(super) waits: Rows<Wait>,
+    pub(super) resources: Rows<Resource>,
+    pub(super) groups: Rows<GroupRow>,
+    pub(super) extras: Rows<Extra>,
+    /// Handlers of waits, but the first of each.
+    pub(super) edges: Rows<Edge>,
+    /// Occupations that do not fit into their task.
+    pub(super) occupations: Rows<Occupation>,
+    /// Waits queued for another number of units than one, by resource and units.
+    pub(super) wide: BTreeSet<(u32, u32, u32)>,
+    /// Those of `edges`, by wait and span.
+    pub(super) edge_of: Table<(u32, Slot)>,
+    /// Those of `occupations`, by task and resource.
+    pub(super) occupation_of: Table<(u32, u32)>,
+    /// The spans of `occupations` but the first of each, by task, resource and span.
+    pub(super) occupiers: BTreeMap<(u32, u32, Slot), Occupier>,
+    /// Groups by task and name.
+    pub(super) group_of: Table<(u32, Symbol)>,
+
+    pub(super) dead: Vec<TaskIx>,
+    /// Dead tasks that may be live now.
+    pub(super) eased: Vec<u32>,
+    /// Live tasks that may have a group that cannot be satisfied.
+    pub(super) broken: Vec<u32>,
+    pub(super) suspects: Vec<Suspect>,
+    pub(super) search: Search,
+    pub(super) pass_wanted: bool,
+    pub(super) revision: u64,
+
+    pub(super) undecided: u64,
+    pub(super) excessive: u64,
+    pub(super) overfull: u64,
 }
 
-/// Somebody who may have to wait.
-#[derive(Debug)]
-pub(crate) struct Task {
-    id: TaskId,
-    slot: Slot,
-    is_silent: bool,
-}
+/// Siblings: waits of one task outside any group, or of one group.
+pub(super) struct Siblings<'a>(pub(super) &'a mut Rows<Wait>);
 
-impl Task {
-    pub(crate) fn id(&self) -> TaskId {
-        self.id
-    }
-
-    pub(crate) fn slot(&self) -> Slot {
-        self.slot
-    }
-
-    pub(crate) fn is_silent(&self) -> bool {
-        self.is_silent
-    }
-}
-
-/// A call for whose reply its task waits.
-#[derive(Debug)]
-pub(crate) struct Wait {
-    call: Slot,
-    task: TaskIx,
-    target: Option<ResourceIx>,
-    units: u32,
-    is_uncertain: bool,
-}
-
-impl Wait {
-    pub(crate) fn call(&self) -> Slot {
-        self.call
-    }
-
-    pub(crate) fn task(&self) -> TaskIx {
-        self.task
-    }
-
-    pub(crate) fn target(&self) -> Option<ResourceIx> {
-        self.target
-    }
-
-    pub(crate) fn units(&self) -> u64 {
-        u64::from(self.units)
-    }
-
-    pub(crate) fn is_uncertain(&self) -> bool {
-        self.is_uncertain
+impl Chained for Siblings<'_> {
+    fn links(&mut self, node: u32) -> &mut Links {
+        &mut self.0[node].siblings
     }
 }
 
-/// What tasks occupy and wait for.
-#[derive(Debug)]
-pub(crate) struct Resource {
-    name: Symbol,
-    declared: Capacity,
-}
+/// Waits that are queued for one unit of one resource.
+struct Queue<'a>(&'a mut Rows<Wait>);
 
-impl Resource {
-    pub(crate) fn name(&self) -> Symbol {
-        self.name
-    }
-
-    /// Never less than what is in use, whatever was declared.
-    pub(crate) fn capacity(&self) -> Capacity {
-        self.declared
-    }
-
-    /// Units that are occupied.
-    pub(crate) fn held(&self) -> u64 {
-        0
-    }
-
-    /// How many waits are queued for it.
-    pub(crate) fn queued(&self) -> u64 {
-        0
-    }
-
-    /// Whether more is in use than was declared.
-    pub(crate) fn is_overfull(&self) -> bool {
-        false
+impl Chained for Queue<'_> {
+    fn links(&mut self, node: u32) -> &mut Links {
+        &mut self.0[node].neighbours
     }
 }
 
-/// Waits of one task of which some must finish.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Group<'a> {
-    /// `None` for a wait that is needed for itself alone.
-    pub(crate) name: Option<Symbol>,
-    /// `None` if nobody has said how many must finish: live.
-    pub(crate) quorum: Option<Quorum>,
-    _picture: &'a Picture,
-}
-
-impl<'a> Group<'a> {
-    /// In no particular order.
-    pub(crate) fn waits(&self) -> impl Iterator<Item = WaitIx> + use<'a> {
-        std::iter::empty()
-    }
-}
-
-// What is told to the picture.
 impl Picture {
     /// An empty picture.
     pub(crate) fn new() -> Self {
@@ -125,184 +82,218 @@ impl Picture {
     }
 
     pub(crate) fn add_task(&mut self, id: TaskId, slot: Slot, is_silent: bool) -> TaskIx {
-        self.tasks.push(Task { id, slot, is_silent });
-        TaskIx(self.tasks.len() as u32 - 1)
+        TaskIx(self.tasks.insert(Task {
+            id,
+            slot,
+            first_wait: NONE,
+            extra: NONE,
+            unmet: 0,
+            mark: NONE,
+            first_handled: NONE,
+            is_dead: false,
+            is_silent,
+            occupies_by_handle: false,
+            resource: NONE,
+            occupier: Task::VACANT,
+            units: 0,
+            co_occupants: Links::NONE,
+        }))
     }
 
     /// Precondition: it waits for nothing, occupies nothing and handles nothing.
-    pub(crate) fn remove_task(&mut self, _task: TaskIx) {}
+    pub(crate) fn remove_task(&mut self, task: TaskIx) {
+        let row = &self.tasks[task.0];
+        debug_assert!(row.slot != Task::VACANT);
+        debug_assert!(row.first_wait == NONE && row.extra == NONE, "it waits or occupies");
+        debug_assert!(
+            row.first_handled == NONE && row.resource == NONE,
+            "it handles or occupies"
+        );
+        if row.is_dead {
+            self.bury(task.0);
+        }
+        let vacant = Task {
+            slot: Task::VACANT,
+            is_dead: false,
+            ..self.tasks[task.0].clone()
+        };
+        self.tasks.remove(task.0, vacant);
+    }
 
     pub(crate) fn set_silent(&mut self, task: TaskIx, is_silent: bool) {
-        self.tasks[task.0 as usize].is_silent = is_silent;
+        let row = &mut self.tasks[task.0];
+        if row.is_silent == is_silent {
+            return;
+        }
+        row.is_silent = is_silent;
+        self.touch(task.0);
+        if is_silent {
+            self.eased.push(task.0);
+        } else {
+            self.broken.push(task.0);
+            self.suspect(Suspect::Task(task.0));
+        }
     }
 
     /// A resource of unknown capacity.
     pub(crate) fn add_resource(&mut self, name: Symbol) -> ResourceIx {
-        self.resources.push(Resource {
-            name,
-            declared: Capacity::Unknown,
-        });
-        ResourceIx(self.resources.len() as u32 - 1)
+        ResourceIx(self.resources.insert(Resource::new(name)))
     }
 
     /// Precondition: nobody occupies it, and no wait has it as its target.
-    pub(crate) fn remove_resource(&mut self, _resource: ResourceIx) {}
+    pub(crate) fn remove_resource(&mut self, resource: ResourceIx) {
+        let row = &self.resources[resource.0];
+        debug_assert!(row.first_occupant == NONE && row.queued() == 0, "it is in use");
+        let vacant = Resource::new(row.name);
+        self.resources.remove(resource.0, vacant);
+    }
 
     /// What is declared or counted, whatever is in use.
     pub(crate) fn set_declared(&mut self, resource: ResourceIx, declared: Capacity) {
-        self.resources[resource.0 as usize].declared = declared;
+        if self.resources[resource.0].declared != declared {
+            self.change_resource(resource.0, |row| row.declared = declared);
+        }
     }
 
-    /// Precondition: this span does not occupy this resource yet.
-    pub(crate) fn occupy(&mut self, _task: TaskIx, _resource: ResourceIx, _by: Occupier) {}
-
-    /// Precondition: this span occupies this resource for this task.
-    pub(crate) fn vacate(&mut self, _task: TaskIx, _resource: ResourceIx, _span: Slot) {}
-
     pub(crate) fn add_wait(&mut self, task: TaskIx, wait: NewWait) -> WaitIx {
-        self.waits.push(Wait {
+        let quorum = wait.group.and_then(|group| group.quorum);
+        let index = self.waits.insert(Wait {
             call: wait.call,
-            task,
-            target: wait.target,
+            task: task.0,
+            siblings: Links::NONE,
+            group: NONE,
+            target: wait.target.map_or(NONE, |target| target.0),
             units: wait.units,
+            neighbours: Links::NONE,
+            handler: NONE,
+            handler_span: Task::VACANT,
+            more_handlers: NONE,
+            live_handlers: 0,
+            quorum: quorum.unwrap_or(Quorum { needed: 0, size: 0 }),
+            has_quorum: quorum.is_some(),
             is_uncertain: false,
+            is_stuck: false,
+            fate: None,
         });
-        WaitIx(self.waits.len() as u32 - 1)
+        self.touch(task.0);
+        match wait.group {
+            None => Siblings(&mut self.waits).push(&mut self.tasks[task.0].first_wait, index),
+            Some(group) => self.join_group(index, group.name),
+        }
+        self.join_queue(index);
+        self.refresh_wait(index);
+        self.suspect_wait(index);
+        WaitIx(index)
     }
 
     /// Removes a wait, with whatever handlers it still has.
-    pub(crate) fn remove_wait(&mut self, _wait: WaitIx) {}
+    pub(crate) fn remove_wait(&mut self, wait: WaitIx) {
+        let index = wait.0;
+        if self.is_queued(index) {
+            self.leave_queue(index);
+        }
+        while let Some((_, _, span)) = self.handler_after(index, FIRST) {
+            self.unlink_handler(index, span);
+        }
+        let (task, group) = (self.waits[index].task, self.waits[index].group);
+        self.touch(task);
+        if group == NONE {
+            Siblings(&mut self.waits).take_out(&mut self.tasks[task].first_wait, index);
+            if self.waits[index].is_stuck {
+                self.count_unmet(task, false);
+            }
+        } else {
+            self.leave_group(index);
+        }
+        let vacant = Wait {
+            task: NONE,
+            ..self.waits[index].clone()
+        };
+        self.waits.remove(index, vacant);
+    }
 
-    pub(crate) fn set_fate(&mut self, _wait: WaitIx, _fate: Option<Fate>) {}
+    pub(crate) fn set_fate(&mut self, wait: WaitIx, fate: Option<Fate>) {
+        self.restate(wait.0, |waits| waits[wait.0].fate = fate);
+    }
 
     pub(crate) fn set_uncertain(&mut self, wait: WaitIx, is_uncertain: bool) {
-        self.waits[wait.0 as usize].is_uncertain = is_uncertain;
+        self.restate(wait.0, |waits| waits[wait.0].is_uncertain = is_uncertain);
     }
 
-    /// Precondition: this span does not handle this wait yet.
-    pub(crate) fn add_handler(&mut self, _wait: WaitIx, _task: TaskIx, _span: Slot) {}
-
-    /// Precondition: this span handles this wait.
-    pub(crate) fn remove_handler(&mut self, _wait: WaitIx, _span: Slot) {}
-}
-
-// Deciding who is dead.
-impl Picture {
-    /// Brings the dead up to date with all changes since it was last called. Either exactly, or, where that would take
-    /// too long, [`Picture::pass_wanted`] is true afterwards and too few may be dead, never too many.
-    pub(crate) fn decide(&mut self) {}
-
-    pub(crate) fn pass_wanted(&self) -> bool {
-        false
+    /// Changes a wait in a way that its state may depend on.
+    fn restate(&mut self, wait: u32, change: impl FnOnce(&mut Rows<Wait>)) {
+        self.touch(self.waits[wait].task);
+        let was_queued = self.is_queued(wait);
+        if was_queued {
+            self.leave_queue(wait);
+        }
+        change(&mut self.waits);
+        self.requeue(wait);
     }
 
-    /// Decides exactly, in time linear in the picture.
-    pub(crate) fn full_pass(&mut self) {}
-
-    /// Changes whenever who is dead changes, and whatever concerns somebody who is.
-    pub(crate) fn revision(&self) -> u64 {
-        0
-    }
-}
-
-// What is asked of the picture.
-impl Picture {
-    pub(crate) fn task(&self, task: TaskIx) -> &Task {
-        &self.tasks[task.0 as usize]
+    /// To be called when a wait that is in no queue may have to be in one, and may be stuck for another reason.
+    pub(super) fn requeue(&mut self, wait: u32) {
+        if self.is_queued(wait) {
+            self.join_queue(wait);
+        }
+        self.refresh_wait(wait);
+        self.suspect_wait(wait);
     }
 
-    pub(crate) fn wait(&self, wait: WaitIx) -> &Wait {
-        &self.waits[wait.0 as usize]
+    pub(super) fn is_queued(&self, wait: u32) -> bool {
+        self.waits[wait].state() == CallState::Queued
     }
 
-    pub(crate) fn resource(&self, resource: ResourceIx) -> &Resource {
-        &self.resources[resource.0 as usize]
+    fn join_queue(&mut self, wait: u32) {
+        let Wait { target, units, .. } = self.waits[wait];
+        if target == NONE {
+            self.undecided += 1;
+            return;
+        }
+        let row = &mut self.resources[target];
+        if units == 1 {
+            row.narrow += 1;
+            Queue(&mut self.waits).push(&mut row.first_narrow, wait);
+        } else {
+            row.wide += 1;
+            self.wide.insert((target, units, wait));
+        }
+        self.count_queued(target, units, true);
     }
 
-    pub(crate) fn is_dead(&self, _task: TaskIx) -> bool {
-        false
+    pub(super) fn leave_queue(&mut self, wait: u32) {
+        let Wait { target, units, .. } = self.waits[wait];
+        if target == NONE {
+            self.undecided -= 1;
+            return;
+        }
+        let row = &mut self.resources[target];
+        if units == 1 {
+            row.narrow -= 1;
+            Queue(&mut self.waits).take_out(&mut row.first_narrow, wait);
+        } else {
+            row.wide -= 1;
+            self.wide.remove(&(target, units, wait));
+        }
+        self.count_queued(target, units, false);
     }
 
-    /// Everybody who is dead, in no particular order, in time linear in their number.
-    pub(crate) fn dead(&self) -> impl Iterator<Item = TaskIx> {
-        std::iter::empty()
-    }
-
-    pub(crate) fn dead_count(&self) -> usize {
-        0
-    }
-
-    /// In no particular order.
-    pub(crate) fn groups(&self, _task: TaskIx) -> impl Iterator<Item = Group<'_>> {
-        std::iter::empty()
-    }
-
-    /// The groups that cannot be satisfied, as far as is known now.
-    pub(crate) fn blocking_groups(&self, task: TaskIx) -> impl Iterator<Item = Group<'_>> {
-        self.groups(task).filter(|group| !self.can_be_satisfied(*group))
-    }
-
-    pub(crate) fn state(&self, _wait: WaitIx) -> CallState {
-        CallState::Queued
-    }
-
-    /// The open handles that answer a wait, and their tasks, in no particular order.
-    pub(crate) fn handlers(&self, _wait: WaitIx) -> impl Iterator<Item = (TaskIx, Slot)> {
-        std::iter::empty()
-    }
-
-    /// The waits that a task handles, each as often as it has handles for it, in no particular order.
-    pub(crate) fn handled(&self, _task: TaskIx) -> impl Iterator<Item = (WaitIx, Slot)> {
-        std::iter::empty()
-    }
-
-    /// What a task occupies, each resource once, in no particular order.
-    pub(crate) fn occupations(&self, _task: TaskIx) -> impl Iterator<Item = (ResourceIx, u64)> {
-        std::iter::empty()
-    }
-
-    /// The open spans by which a task occupies a resource, in no particular order.
-    pub(crate) fn occupiers(&self, _task: TaskIx, _resource: ResourceIx) -> impl Iterator<Item = Slot> {
-        std::iter::empty()
-    }
-
-    /// Who occupies a resource, each task once, in no particular order.
-    pub(crate) fn occupants(&self, _resource: ResourceIx) -> impl Iterator<Item = (TaskIx, u64)> {
-        std::iter::empty()
-    }
-
-    /// The waits that are queued for a resource, in no particular order.
-    pub(crate) fn queue(&self, _resource: ResourceIx) -> impl Iterator<Item = WaitIx> {
-        std::iter::empty()
-    }
-
-    /// Whether a call is live, by who is dead now.
-    pub(crate) fn can_finish(&self, _wait: WaitIx) -> bool {
-        true
-    }
-
-    /// Whether a group can still get the answers it needs, by who is dead now.
-    pub(crate) fn can_be_satisfied(&self, _group: Group<'_>) -> bool {
-        true
-    }
-
-    /// Waits.
-    pub(crate) fn waits_count(&self) -> u64 {
-        0
-    }
-
-    /// Queued waits of which too little is known.
-    pub(crate) fn undecided(&self) -> u64 {
-        0
-    }
-
-    /// Queued waits that ask for more units than their target has.
-    pub(crate) fn excessive(&self) -> u64 {
-        0
-    }
-
-    /// Resources of which more is in use than was declared.
-    pub(crate) fn overfull(&self) -> u64 {
-        0
+    fn count_queued(&mut self, target: u32, units: u32, is_more: bool) {
+        let row = &self.resources[target];
+        if row.held_by_dead > 0 {
+            self.revision += 1;
+        }
+        let counter = if row.declared == Capacity::Unknown {
+            &mut self.undecided
+        } else if row.gauge().is_exceeded_by(u64::from(units)) {
+            &mut self.excessive
+        } else {
+            return;
+        };
+        if is_more {
+            *counter += 1;
+        } else {
+            *counter -= 1;
+        }
     }
 }

@@ -1,0 +1,137 @@
+//! Who has become live or dead.
+
+use super::handlers::FIRST;
+use super::picture::Picture;
+use super::records::Task;
+use super::rows::NONE;
+use super::search::{Root, Verdict};
+
+/// Something whose tasks were live, and for which that has to be shown anew.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Suspect {
+    /// What a wait outside any group needs.
+    Wait(u32),
+    /// What a group needs.
+    Group(u32),
+    /// All that a task needs.
+    Task(u32),
+    /// What those need who are queued for it.
+    Resource(u32),
+}
+
+impl Picture {
+    /// Brings the dead up to date with all changes since it was last called. Either exactly, or, where that would take
+    /// too long, [`Picture::pass_wanted`] is true afterwards and too few may be dead, never too many.
+    pub(crate) fn decide(&mut self) {
+        if self.eased.is_empty() && self.broken.is_empty() && self.suspects.is_empty() {
+            return;
+        }
+        self.search.begin();
+        self.settle_flags();
+        while let Some(suspect) = self.suspects.pop() {
+            if self.pass_wanted {
+                self.suspects.clear();
+                break;
+            }
+            let Some(root) = self.root_of(suspect) else { continue };
+            match self.judge(root) {
+                Verdict::Live => {}
+                Verdict::Dead => {
+                    while let Some(task) = self.search.unproven() {
+                        self.die(task);
+                    }
+                    self.settle_flags();
+                }
+                Verdict::Undecided => self.pass_wanted = true,
+            }
+        }
+    }
+
+    /// Whether too much would have had to be looked at, so that only a full pass can tell who is dead.
+    pub(crate) fn pass_wanted(&self) -> bool {
+        self.pass_wanted
+    }
+
+    /// Decides exactly, in time linear in the picture.
+    pub(crate) fn full_pass(&mut self) {
+        self.settle_flags();
+        for task in self.unsupported() {
+            if !self.tasks[task.0].is_dead {
+                self.die(task.0);
+            }
+        }
+        self.settle_flags();
+        self.suspects.clear();
+        self.pass_wanted = false;
+    }
+
+    /// Changes whenever who is dead changes, and whatever concerns somebody who is.
+    pub(crate) fn revision(&self) -> u64 {
+        self.revision
+    }
+
+    /// Revives who can proceed if everybody is live who is not known to be dead, then lets die who even so cannot.
+    fn settle_flags(&mut self) {
+        while let Some(task) = self.eased.pop() {
+            let row = &self.tasks[task];
+            if row.is_dead && (row.unmet == 0 || row.is_silent) {
+                self.revive(task);
+            }
+        }
+        while let Some(task) = self.broken.pop() {
+            let row = &self.tasks[task];
+            if !row.is_dead && row.unmet > 0 && !row.is_silent {
+                self.die(task);
+            }
+        }
+    }
+
+    /// From where to search; `None` if there is nothing to be shown. A suspect may have been removed since.
+    fn root_of(&self, suspect: Suspect) -> Option<Root> {
+        let (task, root) = match suspect {
+            Suspect::Wait(wait) => (self.waits[wait].task, Root::Wait(wait)),
+            Suspect::Group(group) => (self.groups[group].task, Root::Group(group)),
+            Suspect::Task(task) => (task, Root::Task(task)),
+            Suspect::Resource(resource) => return Some(Root::Demand(resource, self.largest_demand(resource)?)),
+        };
+        if task == NONE {
+            return None;
+        }
+        let row = &self.tasks[task];
+        let is_settled = row.slot == Task::VACANT || row.is_dead || row.is_silent;
+        (!is_settled && self.is_needed(task)).then_some(root)
+    }
+
+    /// Whether anybody depends on a task: a wait that it handles, or a queue for what it occupies.
+    fn is_needed(&self, task: u32) -> bool {
+        if self.tasks[task].first_handled != NONE {
+            return true;
+        }
+        let mut place = FIRST;
+        while let Some((next, resource, _)) = self.occupation_after(task, place) {
+            if self.resources[resource].queued() > 0 {
+                return true;
+            }
+            place = next;
+        }
+        false
+    }
+
+    /// The most units for which somebody is queued, of those who are not refused: if these can be granted to him, then
+    /// everybody else gets what he needs.
+    fn largest_demand(&self, resource: u32) -> Option<u32> {
+        let row = &self.resources[resource];
+        let gauge = row.gauge();
+        if !gauge.is_known() {
+            return None;
+        }
+        let narrow = (row.narrow > 0 && gauge.available >= 1).then_some(1);
+        if row.wide == 0 {
+            return narrow;
+        }
+        let most = u32::try_from(gauge.available).unwrap_or(u32::MAX);
+        let granted = (resource, 0, 0)..=(resource, most, u32::MAX);
+        let wide = self.wide.range(granted).next_back().map(|(_, units, _)| *units);
+        narrow.max(wide)
+    }
+}

@@ -1,0 +1,1 @@
+//! Shapes that were thought hard.
