@@ -132,3 +132,75 @@ impl<I: Iterator<Item = (Duration, Event)>> Iterator for Delivery<I> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Script, Settings, Simulation};
+
+    /// What is seen of a script: starts and ends by the names of spans.
+    fn seen(script: &str, delay_max_ms: u64) -> Vec<(u128, String)> {
+        let script: Script = script.parse().unwrap();
+        let settings = DeliverySettings {
+            delay_max: Duration::from_millis(delay_max_ms),
+            ..DeliverySettings::default()
+        };
+        let mut names = BTreeMap::new();
+        let events = Delivery::new(Simulation::new(&script, Settings::default(), 0), settings, 0);
+        let word = |event| match event {
+            Event::Started(span) => {
+                names.insert(span.id, span.name.clone());
+                format!("+{}", span.name)
+            }
+            Event::Finished(id) => format!("-{}", names[&id]),
+            Event::Gone(instance) => format!("!{}", instance.0),
+        };
+        let (times, events): (Vec<u128>, Vec<Event>) = events.map(|(at, event)| (at.as_millis(), event)).unzip();
+        times.into_iter().zip(events.into_iter().map(word)).collect()
+    }
+
+    fn words(seen: &[(u128, String)]) -> String {
+        seen.iter()
+            .map(|(at, word)| format!("{at}{word}"))
+            .collect::<Vec<_>>()
+            .join(" ")
+    }
+
+    #[test]
+    fn what_is_short_is_never_seen() {
+        assert_eq!(words(&seen("x: A{~19}", 0)), "");
+        assert_eq!(words(&seen("x: A{~20}", 0)), "");
+        assert_eq!(words(&seen("x: ~5; A{~18; B}; ~2", 0)), "20+x 25-x");
+        assert_eq!(
+            words(&seen("x: A{~21}", 0)),
+            "20+x 20+call A 20+serve A 21-serve A 21-call A 21-x"
+        );
+    }
+
+    #[test]
+    fn a_crash_takes_along_what_was_not_reported() {
+        assert_eq!(words(&seen("x: A{~5; !}@30", 0)), "5!1 20+x 20+call A 30-call A 30-x");
+        assert_eq!(
+            words(&seen("x: A{~25; !}@30", 0)),
+            "20+x 20+call A 20+serve A 25!1 30-call A 30-x"
+        );
+    }
+
+    #[test]
+    fn an_instance_is_seen_in_its_order_and_not_before_it_speaks() {
+        let late = seen("x*5: A[5]{~30; B[5]{~40}; ~20}", 60);
+        let punctual = seen("x*5: A[5]{~30; B[5]{~40}; ~20}", 0);
+        assert_eq!(late.len(), punctual.len());
+        assert!(late.is_sorted_by_key(|(at, _)| *at) && punctual.is_sorted_by_key(|(at, _)| *at));
+        let of_a = |all: &[(u128, String)]| {
+            all.iter()
+                .map(|(_, word)| word.clone())
+                .filter(|word| word.ends_with("serve A"))
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(of_a(&late), of_a(&punctual));
+        let first = |all: &[(u128, String)], word| all.iter().position(|it| it.1 == word);
+        assert!(first(&punctual, "+call A") < first(&punctual, "+serve A"));
+        assert!(late != punctual);
+    }
+}

@@ -13,13 +13,13 @@ use rand::{RngExt as _, SeedableRng as _};
 use crate::script::{Call, Client, Name, Needed, Script, Step};
 
 /// Calls of one client, so that a run stays short.
-const CALLS_OF_CLIENT_MAX: u32 = 12;
+const CALLS_OF_CLIENT_MAX: u32 = 16;
 
 impl Script {
     /// A small script with clients, servers, pools, groups, timeouts and sometimes crashes. The same seed gives the same script.
     pub fn random(seed: u64) -> Self {
         let mut dice = Xoshiro256PlusPlus::seed_from_u64(seed);
-        let servers = names(&["A", "B", "C", "D", "E"], dice.random_range(1..=5));
+        let servers = names(&["A", "B", "C", "D"], dice.random_range(1..=4));
         let pools = names(&["P", "Q"], dice.random_range(0..=2));
         let mut capacities = BTreeMap::new();
         for name in servers.iter().chain(&pools) {
@@ -34,14 +34,14 @@ impl Script {
             servers,
             pools,
             is_ordered: dice.random_ratio(1, 3),
-            has_groups: dice.random_ratio(1, 2),
-            has_crashes: dice.random_ratio(1, 8),
+            has_groups: dice.random_ratio(2, 3),
+            has_crashes: dice.random_ratio(1, 5),
             has_timeouts: dice.random_ratio(1, 4),
             depth_max: dice.random_range(1..=4),
             calls_left: 0,
             dice,
         };
-        let clients = (0..author.dice.random_range(1..=4))
+        let clients = (0..author.dice.random_range(1..=5))
             .map(|index| author.client(index))
             .collect();
         Self::assemble(clients, &capacities)
@@ -104,8 +104,8 @@ impl Author {
     fn steps(&mut self, place: Place) -> Vec<Step> {
         let mut steps = Vec::new();
         let mut taken: Vec<usize> = Vec::new();
-        for _ in 0..self.dice.random_range(1..=3) {
-            match self.dice.random_range(0..12) {
+        for _ in 0..self.dice.random_range(1..=4) {
+            match self.dice.random_range(0..16) {
                 0..=1 => steps.push(Step::Busy(self.time())),
                 2..=4 => {
                     let from = taken.last().filter(|_| self.is_ordered).map_or(0, |last| last + 1);
@@ -121,7 +121,7 @@ impl Author {
                     }
                 }
                 6 if self.has_crashes && place.depth > 0 => steps.push(Step::Crash),
-                7..=8 if self.has_groups => steps.extend(self.group(place, &taken)),
+                7..=9 if self.has_groups => steps.extend(self.group(place, &taken)),
                 _ => steps.extend(self.call(place, &taken).map(Step::Call)),
             }
         }
