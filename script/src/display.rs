@@ -108,7 +108,13 @@ impl<'a> Writer<'a, '_, '_> {
 
 #[cfg(test)]
 mod tests {
-    use crate::Script;
+    use std::collections::BTreeMap;
+    use std::time::Duration;
+
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+
+    use crate::script::{Call, Client, Name, Needed, Script, Step};
 
     #[test]
     fn a_script_is_written_as_it_is_read() {
@@ -128,5 +134,70 @@ mod tests {
     fn spaces_and_capacities_of_one_go() {
         let script: Script = "  x * 1\n+0:A [1]{ B[ 2 ] ;B[2] ; A[1]}\t@ 7 ".parse().unwrap();
         assert_eq!(script.to_string(), "x: A{B[2]; B; A}@7");
+    }
+
+    const SERVERS: [&str; 4] = ["A", "server_2", "3", "Ä日"];
+    const POOLS: [&str; 3] = ["P", "_", "0"];
+
+    fn times() -> impl Strategy<Value = Duration> {
+        prop_oneof![0..3u64, Just(86_400_000)].prop_map(Duration::from_millis)
+    }
+
+    fn names(all: &'static [&'static str]) -> impl Strategy<Value = Name> {
+        prop::sample::select(all).prop_map(Name::from)
+    }
+
+    fn calls(steps: impl Strategy<Value = Vec<Step>>) -> impl Strategy<Value = Call> {
+        let parts = (names(&SERVERS), steps, prop::option::of(times()));
+        parts.prop_map(|(server, steps, timeout)| Call { server, steps, timeout })
+    }
+
+    /// Steps of a client, if nothing crashes in them, or of a server. Never empty.
+    fn steps(step: impl Strategy<Value = Vec<Step>>) -> impl Strategy<Value = Vec<Step>> {
+        vec(step, 1..4).prop_map(|parts| parts.concat())
+    }
+
+    /// What can be a step of anybody, or two that go together.
+    fn step(inner: impl Strategy<Value = Vec<Step>> + Clone) -> impl Strategy<Value = Vec<Step>> {
+        let group = (vec(calls(inner.clone()), 1..4), 0..5u32).prop_map(|(calls, needed)| {
+            let needed = match needed {
+                0 => Needed::All,
+                1 => Needed::Any,
+                more => Needed::Some((more - 1).min(Needed::All.of(calls.len()))),
+            };
+            vec![Step::Calls { needed, calls }]
+        });
+        prop_oneof![
+            times().prop_map(|time| vec![Step::Busy(time)]),
+            names(&POOLS).prop_map(|pool| vec![Step::Take(pool)]),
+            names(&POOLS).prop_map(|pool| vec![Step::Take(Name::clone(&pool)), Step::Release(pool)]),
+            calls(inner).prop_map(|call| vec![Step::Call(call)]),
+            group,
+        ]
+    }
+
+    fn scripts() -> impl Strategy<Value = Script> {
+        let of_server = Just(Vec::new()).prop_recursive(4, 40, 4, |inner| {
+            steps(prop_oneof![8 => step(inner), 1 => Just(vec![Step::Crash])]).boxed()
+        });
+        let client = (names(&POOLS), 1..3u32, times(), steps(step(of_server)));
+        let client = client.prop_map(|(name, copies, late, steps)| Client {
+            name,
+            copies,
+            late,
+            steps,
+        });
+        let capacities = vec(1..4u32, SERVERS.len() + POOLS.len());
+        (vec(client, 1..4), capacities).prop_map(|(clients, capacities)| {
+            let names = SERVERS.iter().chain(&POOLS).map(|name| Name::from(*name));
+            Script::assemble(clients, &names.zip(capacities).collect::<BTreeMap<_, _>>())
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_written_can_be_read(script in scripts()) {
+            prop_assert_eq!(script.to_string().parse::<Script>(), Ok(script));
+        }
     }
 }

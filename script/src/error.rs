@@ -25,6 +25,8 @@ pub struct ScriptError(Box<Details>);
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Details {
     kind: ErrorKind,
+    /// What to do about it; empty if the error says it.
+    advice: &'static str,
     place: Place,
     /// The line up to the place, the place itself, and the rest of the line; shortened, and safe to print.
     before: String,
@@ -126,6 +128,12 @@ pub enum NameUse {
 impl ScriptError {
     /// An error about a part of a script, given in bytes.
     pub(crate) fn new(kind: ErrorKind, script: &str, part: Range<usize>) -> Self {
+        let advice = kind.advice();
+        Self::with_advice(kind, advice, script, part)
+    }
+
+    /// The same with advice that the kind of error does not give; empty for none.
+    pub(crate) fn with_advice(kind: ErrorKind, advice: &'static str, script: &str, part: Range<usize>) -> Self {
         let place = Place::of(script, part.start);
         let line_start = script[..part.start].rfind('\n').map_or(0, |end| end + 1);
         let line_end = script[part.start..]
@@ -138,6 +146,7 @@ impl ScriptError {
         let after = printable(script[part.end.min(line_end)..line_end].chars().take(EXCERPT_MAX));
         Self(Box::new(Details {
             kind,
+            advice,
             place,
             before,
             at,
@@ -168,23 +177,14 @@ impl Place {
 }
 
 impl ErrorKind {
-    /// What to do about it; empty if the error says it.
+    /// What to do about it; empty if that depends, or is plain.
     fn advice(&self) -> &'static str {
         match self {
-            Self::Unexpected { found, .. } => match found.as_str() {
-                "`,`" => "only calls that run concurrently are separated by commas, as in `&(A, B)`",
-                "`{`" => "braces follow the name of a server, and say what it does",
-                "`[`" => "a capacity follows a name at once, as in `A[2]`",
-                "`@`" => "a timeout follows a call, as in `A@100` or `A{B}@100`",
-                "`*`" => "only clients have copies, as in `x*3: A`",
-                "`=`" => "a client is written `x: A`",
-                _ => "",
-            },
             Self::TooDeep | Self::TooLong | Self::TooManyCalls | Self::TooManyClients => {
                 "split it into several scripts"
             }
             Self::NameTooLong => "shorten it",
-            Self::OutOfRange { .. } | Self::SecondCapacity { .. } => "",
+            Self::Unexpected { .. } | Self::OutOfRange { .. } | Self::SecondCapacity { .. } => "",
             Self::CrashInClient => "only servers crash; `A{!}` calls one that does",
             Self::CapacityOfClient => "`x*2: A` starts two clients alike",
             Self::ServerAndPool { .. } => "give one of them another name",
@@ -199,6 +199,7 @@ impl Display for ScriptError {
     fn fmt(&self, f: &mut Formatter<'_>) -> Result {
         let Details {
             kind,
+            advice,
             place,
             before,
             at,
@@ -208,9 +209,10 @@ impl Display for ScriptError {
         writeln!(f, "  {before}{at}{after}")?;
         let (indent, carets) = (before.width(), "^".repeat(at.width().max(1)));
         write!(f, "  {:indent$}{carets}", "")?;
-        match kind.advice() {
-            "" => Ok(()),
-            advice => write!(f, " {advice}"),
+        if advice.is_empty() {
+            Ok(())
+        } else {
+            write!(f, " {advice}")
         }
     }
 }

@@ -336,13 +336,16 @@ impl<'a> Parser<'a> {
     }
 
     fn unexpected<T>(&self, expected: &'static str, token: &Token<'_>) -> Result<T> {
-        self.error(
-            ErrorKind::Unexpected {
-                expected,
-                found: token.kind.to_string(),
-            },
-            token,
-        )
+        let kind = ErrorKind::Unexpected {
+            expected,
+            found: token.kind.to_string(),
+        };
+        Err(ScriptError::with_advice(
+            kind,
+            token.kind.place(),
+            self.text,
+            token.part.clone(),
+        ))
     }
 
     fn error<T>(&self, kind: ErrorKind, token: &Token<'_>) -> Result<T> {

@@ -178,7 +178,7 @@ impl Simulation {
     /// answered, and nobody begins anything. Whoever is then left would be left in any case, since nobody can do
     /// more for others than to end.
     ///
-    /// It is about all that has happened, told or not.
+    /// It is about all that has happened, told or not, and costs about as much as the rest of the run.
     pub fn stuck(&self) -> BTreeSet<SpanId> {
         let mut rest = Self {
             settings: Settings {

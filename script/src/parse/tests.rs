@@ -110,6 +110,24 @@ fn numbers_have_bounds() {
 }
 
 #[test]
+fn signs_in_the_wrong_place_are_shown_the_right_one() {
+    check(
+        "x: A, B",
+        "
+line 1, column 5: expected `;`, `||` or the end of the script, found `,`
+  x: A, B
+      ^ only calls that run concurrently are separated by commas, as in `&(A, B)`",
+    );
+    check(
+        "x: P+@20",
+        "
+line 1, column 6: expected `;`, `||` or the end of the script, found `@`
+  x: P+@20
+       ^ a timeout follows a call, as in `A@100` or `A{B}@100`",
+    );
+}
+
+#[test]
 fn only_servers_crash() {
     check(
         "x: A{!}; !",

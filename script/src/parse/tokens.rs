@@ -29,6 +29,21 @@ pub(crate) enum Kind<'a> {
     End,
 }
 
+impl Kind<'_> {
+    /// Where a sign belongs that people put in other places; empty if there is nothing to say.
+    pub(crate) fn place(&self) -> &'static str {
+        match self {
+            Self::Sign(',') => "only calls that run concurrently are separated by commas, as in `&(A, B)`",
+            Self::Sign('{') => "braces follow the name of a server, and say what it does",
+            Self::Sign('[') => "a capacity follows a name at once, as in `A[2]`",
+            Self::Sign('@') => "a timeout follows a call, as in `A@100` or `A{B}@100`",
+            Self::Sign('*') => "only clients have copies, as in `x*3: A`",
+            Self::Sign('=') => "a client is written `x: A`",
+            Self::Sign(_) | Self::Word(_) | Self::BarBar | Self::End => "",
+        }
+    }
+}
+
 impl Display for Kind<'_> {
     fn fmt(&self, f: &mut Formatter<'_>) -> Result {
         match self {
