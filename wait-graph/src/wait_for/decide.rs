@@ -89,6 +89,8 @@ impl Picture {
     /// From where to search; `None` if there is nothing to be shown. A suspect may have been removed since.
     fn root_of(&self, suspect: Suspect) -> Option<Root> {
         let (task, root) = match suspect {
+            // Another wait has its row now, and its group is a suspect for itself.
+            Suspect::Wait(wait) if self.waits[wait].group != NONE => return None,
             Suspect::Wait(wait) => (self.waits[wait].task, Root::Wait(wait)),
             Suspect::Group(group) => (self.groups[group].task, Root::Group(group)),
             Suspect::Task(task) => (task, Root::Task(task)),
