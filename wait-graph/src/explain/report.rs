@@ -29,7 +29,7 @@ pub(super) struct Writer<'a, N> {
     seen: Seen,
     victims: victims::Search<'a>,
     /// The oldest waits of each task that has more than a victim's report lists.
-    oldest_waits: HashMap<TaskNo, Vec<usize>>,
+    oldest_waits: HashMap<TaskNo, Vec<(&'a DeadGroup, &'a DeadCall)>>,
     listed_left: usize,
     nameless: Arc<str>,
     nobody: Arc<[SpanId]>,
@@ -123,35 +123,24 @@ impl<'a, N: Named> Writer<'a, N> {
         listed
     }
 
+    /// What a victim's report lists of its waits. Looks at all of them once, however many cores list it.
     fn oldest_waits(&mut self, task: TaskNo) -> Vec<(&'a DeadGroup, &'a DeadCall)> {
-        let all = || self.dead.waits(task);
-        if all().nth(WAITS_OF_VICTIM_MAX).is_none() {
-            return all().collect();
+        let dead = self.dead;
+        if dead.waits(task).nth(WAITS_OF_VICTIM_MAX).is_none() {
+            return dead.waits(task).collect();
         }
+        let (picture, named) = (self.picture, self.named);
         let oldest = self.oldest_waits.entry(task).or_insert_with(|| {
-            let age = |(place, (_, call)): (usize, (_, &DeadCall))| {
-                let slot = self.picture.wait(call.wait).call();
-                (
-                    self.named.span(slot).map(|span| span.started_at),
-                    self.named.id(slot),
-                    place,
-                )
+            let age = |call: &DeadCall| {
+                let slot = picture.wait(call.wait).call();
+                (named.span(slot).map(|span| span.started_at), named.id(slot))
             };
-            let mut by_age: Vec<_> = self.dead.waits(task).enumerate().map(age).collect();
-            by_age.sort_unstable();
-            let mut places: Vec<usize> = by_age
-                .into_iter()
-                .take(WAITS_OF_VICTIM_MAX)
-                .map(|(.., place)| place)
-                .collect();
-            places.sort_unstable();
-            places
+            let mut all: Vec<_> = dead.waits(task).collect();
+            all.sort_by_cached_key(|(_, call)| age(call));
+            all.truncate(WAITS_OF_VICTIM_MAX);
+            all
         });
-        let mut oldest = oldest.iter().copied().peekable();
-        all()
-            .enumerate()
-            .filter_map(|(place, wait)| oldest.next_if_eq(&place).map(|_| wait))
-            .collect()
+        oldest.clone()
     }
 
     fn task<'w>(

@@ -19,6 +19,10 @@ const VISITS_MIN: usize = 1 << 20;
 /// The visits that every core may spend, so that it names its victims even if it is not known how many there are.
 const VISITS_OF_CORE_MIN: usize = 4 * VICTIMS_MAX;
 
+/// To pick the first few victims by name costs a few comparisons each, to put all names in order about twenty. So that is
+/// done when so many victims have been found for each name.
+const FOUND_BEFORE_RANKS: usize = 4;
+
 /// The victims of one core.
 #[derive(Debug)]
 pub(super) struct Victims {
@@ -48,6 +52,8 @@ pub(super) struct Search<'a> {
     /// How many victims of the core have each name; 0 between cores.
     by_title: Vec<u64>,
     visits_left: usize,
+    /// Victims of all cores so far.
+    found: usize,
 }
 
 impl<'a> Search<'a> {
@@ -59,6 +65,7 @@ impl<'a> Search<'a> {
             marks: vec![Mark::None; nodes],
             last_core: 0,
             by_title: vec![0; titles.len()],
+            found: 0,
             visits_left: VISITS_MIN.max(VISITS_MAX.saturating_mul(nodes + edges)),
         }
     }
@@ -66,6 +73,10 @@ impl<'a> Search<'a> {
     /// The victims of a core, nearest first as far as the visits go.
     pub(super) fn of(&mut self, core: &[TaskNo]) -> Victims {
         let mut victims = self.reach(core);
+        self.found += victims.len();
+        if self.found > FOUND_BEFORE_RANKS.saturating_mul(self.titles.len()) {
+            self.titles.rank();
+        }
         let total = victims.len() as u64;
         let blast = self.blast(&victims);
         let order = |one: &TaskNo, other: &TaskNo| self.titles.compare_tasks(*one, *other);
