@@ -109,6 +109,32 @@ impl Episodes {
         self.by_wait.contains_key(&span)
     }
 
+    /// Ends an episode that is still dead, and opens another one of what it is now, under an id of its own.
+    ///
+    /// For whoever has told of a part of a core only, when nothing of that part is left. `None` if the episode is not open,
+    /// or not seen since it was restored.
+    pub fn renew(&mut self, id: u64) -> Option<u64> {
+        let current = Arc::clone(&self.open.get(&id)?.seen.as_ref()?.current);
+        self.open.remove(&id);
+        self.past_ids.add(id);
+        let renewed = self.fresh_id(&current);
+        self.by_wait.extend(current.waits().map(|wait| (wait.call, renewed)));
+        let widest_waits = current.waits().count();
+        self.begin(renewed, current, widest_waits);
+        Some(renewed)
+    }
+
+    fn begin(&mut self, id: u64, current: Arc<Deadlock>, widest_waits: usize) {
+        self.opened += 1;
+        let number = self.opened;
+        let seen = Some(Seen {
+            widest: Arc::clone(&current),
+            current,
+            widest_waits,
+        });
+        self.open.insert(id, Episode { number, seen });
+    }
+
     fn part(&self, deadlock: Deadlock) -> Part {
         let waits = deadlock.waits().count();
         let mut episodes: Vec<u64> = deadlock
@@ -168,20 +194,9 @@ impl Episodes {
             ..
         } = part;
         let Some(episode) = self.open.get_mut(&id) else {
-            self.opened += 1;
-            let (current, widest) = (Arc::clone(&current), Arc::clone(&current));
-            let change = Change::Opened {
-                id,
-                deadlock: Arc::clone(&current),
-            };
-            let seen = Some(Seen {
-                current,
-                widest,
-                widest_waits: waits,
-            });
-            let number = self.opened;
-            self.open.insert(id, Episode { number, seen });
-            return Some(change);
+            let deadlock = Arc::clone(&current);
+            self.begin(id, current, waits);
+            return Some(Change::Opened { id, deadlock });
         };
         let (widest, widest_waits) = match episode.seen.take() {
             Some(seen) if seen.current == current => {

@@ -65,11 +65,8 @@ impl Detector {
         self.last_pass = now;
         for change in self.episodes.update(self.graph.deadlocks()) {
             match change {
-                Change::Opened { id, deadlock } => {
-                    self.alerts.suspect(id, self.describe(now, id, &deadlock));
-                    self.suspect(now, id, deadlock);
-                }
-                Change::Continued { id, current, .. } => self.go_on(now, id, current),
+                Change::Opened { id, deadlock } => self.open(now, id, deadlock),
+                Change::Continued { id, current, .. } => self.go_on(now, id, current, ends_as),
                 Change::Closed { id } => self.resolve(now, id, ends_as),
                 Change::Merged { id, .. } => self.resolve(now, id, Resolution::Merged),
             }
@@ -131,11 +128,23 @@ impl Detector {
         }
     }
 
+    fn open(&mut self, now: Duration, id: EpisodeId, deadlock: Arc<Deadlock>) {
+        self.alerts.suspect(id, self.describe(now, id, &deadlock));
+        self.suspect(now, id, deadlock);
+    }
+
     /// The episode looks different now. What it has grown by is as unconfirmed as any suspect, and is not told before it
     /// has been asked about too.
-    fn go_on(&mut self, now: Duration, id: EpisodeId, current: Arc<Deadlock>) {
+    fn go_on(&mut self, now: Duration, id: EpisodeId, current: Arc<Deadlock>, ends_as: Resolution) {
         let waits = waits_of(&current);
         match self.confirmed.get_mut(&id) {
+            // Nothing is left of what people were told of: that is over, whatever it had grown by meanwhile.
+            Some(confirmed) if waits.is_disjoint(&confirmed.waits) => {
+                self.resolve(now, id, ends_as);
+                if let Some(renewed) = self.episodes.renew(id) {
+                    self.open(now, renewed, current);
+                }
+            }
             Some(confirmed) if waits.is_subset(&confirmed.waits) => {
                 self.suspects.remove(&id);
                 self.confirmations.forget(id);

@@ -652,3 +652,22 @@ fn what_an_alert_has_only_seemed_to_grow_by_is_never_told() {
     assert_eq!(cores, BTreeSet::from([2]));
     assert_eq!(rig.alerts(Filter::Firing).len(), 1);
 }
+
+/// What people were told of is over when none of its waits is left, whatever it had seemed to grow by meanwhile.
+#[test]
+fn what_is_left_of_a_deadlock_that_was_told_is_a_suspect_of_its_own() {
+    let mut rig = Rig::new();
+    two_servers(&mut rig);
+    rig.connect("c");
+    rig.instances.get_mut("c").unwrap().answers = false;
+    rig.start("c", handle(0xe1, 0, "C"));
+    rig.start("c", call(0xc5, 0xe1, "B"));
+    rig.start("b", call(0xc3, 0xb1, "C"));
+    rig.end("b", 0xc2, Outcome::Error);
+    rig.end("a", 0xc1, Outcome::Error);
+    assert_eq!(rig.history().last(), Some(&AlertState::Resolved));
+    let [suspected] = &rig.alerts(Filter::Suspected)[..] else {
+        panic!("one suspect")
+    };
+    assert_eq!(suspected.summary, "B → C → B");
+}

@@ -144,3 +144,21 @@ fn restored_episodes_go_on() {
         [Change::Closed { id: 8 }, continued(7, &[2, 3], &[2, 3])]
     );
 }
+
+#[test]
+fn what_is_left_of_an_episode_can_begin_anew() {
+    let mut episodes = Episodes::default();
+    let id = core(&[1]).id();
+    assert_eq!(episodes.renew(id), None);
+    episodes.update(vec![core(&[1])]);
+    episodes.update(vec![core(&[1, 2])]);
+    assert_eq!(episodes.update(vec![core(&[2])]), [continued(id, &[2], &[1, 2])]);
+    let renewed = episodes.renew(id).unwrap();
+    assert_eq!(renewed, core(&[2]).id());
+    assert_eq!(episodes.update(vec![core(&[2])]), []);
+    assert_eq!(
+        episodes.update(vec![core(&[2, 3])]),
+        [continued(renewed, &[2, 3], &[2, 3])]
+    );
+    assert_eq!(episodes.update(vec![]), [Change::Closed { id: renewed }]);
+}
