@@ -1,5 +1,7 @@
 //! Who has become live or dead.
 
+use crate::deadlock::CallState;
+
 use super::handlers::FIRST;
 use super::picture::Picture;
 use super::records::Task;
@@ -91,17 +93,57 @@ impl Picture {
         let (task, root) = match suspect {
             // Another wait has its row now, and its group is a suspect for itself.
             Suspect::Wait(wait) if self.waits[wait].group != NONE => return None,
+            Suspect::Wait(wait) if self.can_plainly_finish(wait) => return None,
             Suspect::Wait(wait) => (self.waits[wait].task, Root::Wait(wait)),
             Suspect::Group(group) => (self.groups[group].task, Root::Group(group)),
             Suspect::Task(task) => (task, Root::Task(task)),
-            Suspect::Resource(resource) => return Some(Root::Demand(resource, self.largest_demand(resource)?)),
+            Suspect::Resource(resource) => {
+                let units = self.largest_demand(resource)?;
+                return (!self.can_plainly_grant(resource, units.into())).then_some(Root::Demand(resource, units));
+            }
         };
         if task == NONE {
             return None;
         }
         let row = &self.tasks[task];
         let is_settled = row.slot == Task::VACANT || row.is_dead || row.is_silent;
-        (!is_settled && self.is_needed(task)).then_some(root)
+        if is_settled || !self.is_needed(task) {
+            return None;
+        }
+        // The last look before a search: at whoever holds what it is queued for.
+        let is_granted = match root {
+            Root::Wait(wait) if self.is_queued(wait) => {
+                let row = &self.waits[wait];
+                self.can_plainly_grant(row.target, row.units.into())
+            }
+            Root::Wait(_) | Root::Group(_) | Root::Task(_) | Root::Demand(..) => false,
+        };
+        (!is_granted).then_some(root)
+    }
+
+    /// Whether it takes no search to see that a wait can finish, and not even a look at its task.
+    fn can_plainly_finish(&self, wait: u32) -> bool {
+        let row = &self.waits[wait];
+        match row.state() {
+            CallState::Answered | CallState::Orphaned => true,
+            CallState::Accepted => row.is_uncertain || self.needs_nothing(row.handler),
+            CallState::Queued => {
+                row.is_uncertain || row.target == NONE || {
+                    let (gauge, units) = (self.resources[row.target].gauge(), u64::from(row.units));
+                    gauge.free >= units || gauge.is_exceeded_by(units)
+                }
+            }
+        }
+    }
+
+    /// The same for units of a resource, which are free, or of which the one who took some last needs nothing.
+    fn can_plainly_grant(&self, resource: u32, units: u64) -> bool {
+        let gauge = self.resources[resource].gauge();
+        if gauge.free >= units || gauge.is_exceeded_by(units) {
+            return true;
+        }
+        let last = self.occupant_after(resource, FIRST);
+        last.is_some_and(|(_, task, held)| gauge.free + held >= units && self.needs_nothing(task))
     }
 
     /// Whether anybody depends on a task: a wait that it handles, or a queue for what it occupies.

@@ -18,6 +18,14 @@ impl Picture {
         self.revision += u64::from(self.tasks[task].is_dead);
     }
 
+    /// To be called when a wait changes. Only one that cannot finish concerns somebody who is dead; of others the task
+    /// is not looked at, since that is another place in memory.
+    pub(super) fn touch_wait(&mut self, wait: u32) {
+        if self.waits[wait].is_stuck {
+            self.touch(self.waits[wait].task);
+        }
+    }
+
     /// One group more, or one less, of a task cannot be satisfied.
     pub(super) fn count_unmet(&mut self, task: u32, is_more: bool) {
         let row = &mut self.tasks[task];
@@ -211,16 +219,13 @@ impl Picture {
         }
     }
 
-    /// Takes note of a wait of a live task that is harder to get, or for another reason than it was.
+    /// Takes note of a wait that is harder to get, or for another reason than it was.
     pub(super) fn suspect_wait(&mut self, wait: u32) {
-        let row = &self.waits[wait];
-        if !self.tasks[row.task].is_dead {
-            let group = row.group;
-            self.suspect(if group == NONE {
-                Suspect::Wait(wait)
-            } else {
-                Suspect::Group(group)
-            });
-        }
+        let group = self.waits[wait].group;
+        self.suspect(if group == NONE {
+            Suspect::Wait(wait)
+        } else {
+            Suspect::Group(group)
+        });
     }
 }

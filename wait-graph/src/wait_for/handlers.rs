@@ -36,7 +36,7 @@ impl Picture {
     /// Precondition: this span does not handle this wait yet.
     pub(crate) fn add_handler(&mut self, wait: WaitIx, task: TaskIx, span: Slot) {
         let (wait, task) = (wait.0, task.0);
-        self.touch(self.waits[wait].task);
+        self.touch_wait(wait);
         let before = self.waits[wait].state();
         if before == CallState::Queued {
             self.leave_queue(wait);
@@ -51,7 +51,7 @@ impl Picture {
 
     /// Precondition: this span handles this wait.
     pub(crate) fn remove_handler(&mut self, wait: WaitIx, span: Slot) {
-        self.touch(self.waits[wait.0].task);
+        self.touch_wait(wait.0);
         self.unlink_handler(wait.0, span);
         self.requeue(wait.0);
     }
@@ -114,8 +114,7 @@ impl Picture {
         MoreHandlers(&mut self.edges).take_out(&mut self.waits[wait].more_handlers, edge);
         Handled(&mut self.waits, &mut self.edges).take_out(&mut self.tasks[task].first_handled, edge | SPILLED);
         self.edge_of.remove(&(wait, span));
-        let vacant = self.edges[edge].clone();
-        self.edges.remove(edge, vacant);
+        self.edges.remove(edge);
         task
     }
 

@@ -7,7 +7,7 @@ use crate::span::Quorum;
 use super::decide::Suspect;
 use super::ids::Symbol;
 use super::picture::{Picture, Siblings};
-use super::records::{Extra, GroupRow, Saying};
+use super::records::{Extra, GroupRow, Saying, Wait};
 use super::rows::{Chained, Links, NONE, Rows};
 
 /// The groups of one task.
@@ -33,17 +33,20 @@ impl Picture {
         Siblings(&mut self.waits).push(&mut row.first_wait, wait);
         row.waits += 1;
         row.hear(said, true);
+        self.touch(task);
         self.refresh_group(group);
         self.suspect(Suspect::Group(group));
     }
 
     pub(super) fn leave_group(&mut self, wait: u32) {
-        let (group, said) = (self.waits[wait].group, self.waits[wait].said());
+        let Wait { task, group, .. } = self.waits[wait];
+        let said = self.waits[wait].said();
         let row = &mut self.groups[group];
         Siblings(&mut self.waits).take_out(&mut row.first_wait, wait);
         row.waits -= 1;
         row.stuck -= u32::from(self.waits[wait].is_stuck);
         row.hear(said, false);
+        self.touch(task);
         self.refresh_group(group);
         if self.groups[group].waits == 0 {
             self.remove_group(group);
@@ -77,12 +80,10 @@ impl Picture {
         self.group_of.remove(&(task, name));
         let extra = self.extra(task);
         Groups(&mut self.groups).take_out(&mut self.extras[extra].first_group, group);
-        let vacant = GroupRow {
-            task: NONE,
-            sayings: None,
-            ..self.groups[group].clone()
-        };
-        self.groups.remove(group, vacant);
+        let row = &mut self.groups[group];
+        row.task = NONE;
+        row.sayings = None;
+        self.groups.remove(group);
         self.tidy_extra(task);
     }
 
@@ -98,7 +99,7 @@ impl Picture {
     pub(super) fn tidy_extra(&mut self, task: u32) {
         let extra = self.tasks[task].extra;
         if extra != NONE && self.extras[extra].first_group == NONE && self.extras[extra].first_occupation == NONE {
-            self.extras.remove(extra, EMPTY);
+            self.extras.remove(extra);
             self.tasks[task].extra = NONE;
         }
     }

@@ -135,8 +135,7 @@ impl Picture {
         let extra = self.extra(task);
         Occupations(&mut self.occupations).take_out(&mut self.extras[extra].first_occupation, occupation);
         self.occupation_of.remove(&(task, resource));
-        let vacant = self.occupations[occupation].clone();
-        self.occupations.remove(occupation, vacant);
+        self.occupations.remove(occupation);
         self.tidy_extra(task);
     }
 

@@ -112,12 +112,10 @@ impl Picture {
         if row.is_dead {
             self.bury(task.0);
         }
-        let vacant = Task {
-            slot: Task::VACANT,
-            is_dead: false,
-            ..self.tasks[task.0].clone()
-        };
-        self.tasks.remove(task.0, vacant);
+        let row = &mut self.tasks[task.0];
+        row.slot = Task::VACANT;
+        row.is_dead = false;
+        self.tasks.remove(task.0);
     }
 
     pub(crate) fn set_silent(&mut self, task: TaskIx, is_silent: bool) {
@@ -144,8 +142,8 @@ impl Picture {
     pub(crate) fn remove_resource(&mut self, resource: ResourceIx) {
         let row = &self.resources[resource.0];
         debug_assert!(row.first_occupant == NONE && row.queued() == 0, "it is in use");
-        let vacant = Resource::new(row.name);
-        self.resources.remove(resource.0, vacant);
+        self.set_declared(resource, Capacity::Unknown);
+        self.resources.remove(resource.0);
     }
 
     /// What is declared or counted, whatever is in use.
@@ -175,7 +173,6 @@ impl Picture {
             is_stuck: false,
             fate: None,
         });
-        self.touch(task.0);
         match wait.group {
             None => Siblings(&mut self.waits).push(&mut self.tasks[task.0].first_wait, index),
             Some(group) => self.join_group(index, group.name),
@@ -189,27 +186,26 @@ impl Picture {
     /// Removes a wait, with whatever handlers it still has.
     pub(crate) fn remove_wait(&mut self, wait: WaitIx) {
         let index = wait.0;
+        self.touch_wait(index);
         if self.is_queued(index) {
             self.leave_queue(index);
         }
         while let Some((_, _, span)) = self.handler_after(index, FIRST) {
             self.unlink_handler(index, span);
         }
-        let (task, group) = (self.waits[index].task, self.waits[index].group);
-        self.touch(task);
+        let Wait {
+            task, group, is_stuck, ..
+        } = self.waits[index];
         if group == NONE {
             Siblings(&mut self.waits).take_out(&mut self.tasks[task].first_wait, index);
-            if self.waits[index].is_stuck {
+            if is_stuck {
                 self.count_unmet(task, false);
             }
         } else {
             self.leave_group(index);
         }
-        let vacant = Wait {
-            task: NONE,
-            ..self.waits[index].clone()
-        };
-        self.waits.remove(index, vacant);
+        self.waits[index].task = NONE;
+        self.waits.remove(index);
     }
 
     pub(crate) fn set_fate(&mut self, wait: WaitIx, fate: Option<Fate>) {
@@ -222,7 +218,7 @@ impl Picture {
 
     /// Changes a wait in a way that its state may depend on.
     fn restate(&mut self, wait: u32, change: impl FnOnce(&mut Rows<Wait>)) {
-        self.touch(self.waits[wait].task);
+        self.touch_wait(wait);
         let was_queued = self.is_queued(wait);
         if was_queued {
             self.leave_queue(wait);

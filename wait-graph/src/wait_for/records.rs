@@ -136,6 +136,7 @@ pub(super) struct Occupation {
 
 /// What tasks occupy and wait for.
 #[derive(Clone, Debug)]
+#[repr(align(64))]
 pub(crate) struct Resource {
     pub(super) name: Symbol,
     pub(super) declared: Capacity,

@@ -31,10 +31,9 @@ impl<T> Rows<T> {
         (self.rows.len() - 1) as u32
     }
 
-    /// Leaves `vacant` where the row was.
-    pub(super) fn remove(&mut self, index: u32, vacant: T) -> T {
+    /// Gives a row back. It stays as it is until it is given again, so it has to say by itself that it is vacant.
+    pub(super) fn remove(&mut self, index: u32) {
         self.free.push(index);
-        std::mem::replace(&mut self.rows[index as usize], vacant)
     }
 
     /// How many rows there are, vacant ones included.

@@ -416,6 +416,12 @@ impl Picture {
         }
     }
 
+    /// Whether a task is live whatever others are.
+    pub(super) fn needs_nothing(&self, task: u32) -> bool {
+        let row = &self.tasks[task];
+        row.is_silent || (row.first_wait == NONE && self.first_group(task) == NONE)
+    }
+
     fn spend(&mut self) {
         self.search.budget = self.search.budget.saturating_sub(1);
     }
@@ -480,11 +486,10 @@ impl Picture {
 
     /// Looks at a task for somebody who depends on it.
     fn look_at_task(&mut self, watcher: u32, task: u32) -> Look {
-        let row = &self.tasks[task];
-        if row.is_dead {
+        if self.tasks[task].is_dead {
             return Look::Stuck;
         }
-        if row.is_silent || (row.first_wait == NONE && self.first_group(task) == NONE) {
+        if self.needs_nothing(task) {
             return Look::Proven;
         }
         match self.found(Node::Task(task)) {
