@@ -23,7 +23,7 @@ pub(crate) struct Server {
 #[derive(Clone, Debug)]
 pub(crate) struct Pool {
     /// Units that nobody has, and that are on their way to nobody.
-    free: u32,
+    pub(super) free: u32,
     /// Questions for a unit. Of some the asker has given up.
     queue: VecDeque<WaitIndex>,
 }

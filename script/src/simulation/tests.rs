@@ -236,6 +236,81 @@ fn who_is_stuck_is_known_at_once() {
 }
 
 #[test]
+fn who_is_stuck_is_so_until_somebody_gives_up() {
+    let mut run = Simulation::new(&"x: A{B{A}@50}".parse().unwrap(), Settings::default(), 0);
+    let most = run.by_ref().take(6).last();
+    assert!(most.is_some_and(|(at, _)| at.is_zero()));
+    assert_eq!(run.stuck().len(), 3);
+    assert_eq!(run.next().map(|(at, _)| at), Some(Duration::from_millis(50)));
+    assert!(run.stuck().is_empty());
+}
+
+/// The clients in the order of their ends.
+fn order(script: &Script, settings: Settings, seed: u64) -> String {
+    let mut clients = BTreeMap::new();
+    let mut order = String::new();
+    for (_, event) in Simulation::new(script, settings, seed) {
+        match event {
+            Event::Started(span) if span.role == Role::Client => _ = clients.insert(span.id, span.name),
+            Event::Finished(id) => order.extend(clients.get(&id).map(|name| &**name)),
+            Event::Started(_) | Event::Gone(_) => {}
+        }
+    }
+    order
+}
+
+#[test]
+fn a_pool_is_fair_or_not() {
+    let script: Script = "a: L+; ~9 || b+1: L+; ~9 || c+2: L+; ~9 || d+3: L+; ~9"
+        .parse()
+        .unwrap();
+    assert_eq!(order(&script, NO_TIMEOUTS, 0), "abcd");
+    let unfair = Settings {
+        turn: Turn::Random,
+        ..NO_TIMEOUTS
+    };
+    let orders: BTreeSet<String> = (0..100).map(|seed| order(&script, unfair.clone(), seed)).collect();
+    assert_eq!(orders.len(), 6, "a comes first, the others in any order: {orders:?}");
+}
+
+#[test]
+fn what_was_taken_last_is_released_first() {
+    let run = Simulation::new(&"x: P[2]+; P+; P-; ~1".parse().unwrap(), NO_TIMEOUTS, 0);
+    let mut holds = Vec::new();
+    let mut released = Vec::new();
+    for (_, event) in run {
+        match event {
+            Event::Started(span) if matches!(span.role, Role::Hold { .. }) => holds.push(span.id),
+            Event::Finished(id) if holds.contains(&id) => released.push(id),
+            Event::Started(_) | Event::Finished(_) | Event::Gone(_) => {}
+        }
+    }
+    assert_eq!((released.len(), released.first()), (2, holds.last()));
+}
+
+/// Also those that were on their way to somebody who had given up, or died.
+#[test]
+fn all_units_come_back() {
+    let timeout = Some(Duration::from_millis(12));
+    for seed in 0..500 {
+        let script = Script::random(seed);
+        let settings = Settings {
+            timeout,
+            delay_max: Duration::from_millis(10),
+            ..Settings::default()
+        };
+        let mut run = Simulation::new(&script, settings, seed);
+        run.by_ref().for_each(drop);
+        let free: Vec<u32> = run.pools.iter().map(|pool| pool.free).collect();
+        assert_eq!(
+            free,
+            script.pools().map(|(_, units)| units).collect::<Vec<_>>(),
+            "{script}"
+        );
+    }
+}
+
+#[test]
 fn a_seed_gives_one_run() {
     let settings = Settings {
         timeout: None,
