@@ -1,7 +1,7 @@
 //! Scripts of waits: their parser, and a simulator that runs them under simulated time.
 //!
-//! A [`Script`] is a wait pattern in one line: clients that call servers, which call servers, and take units of locks and
-//! pools. `docs/scripts.md` describes the notation.
+//! A [`Script`] is a wait pattern in one line: clients that call servers, which call servers, and take units of locks
+//! and pools. `docs/scripts.md` describes the notation.
 //!
 //! ```
 //! use std::collections::BTreeSet;
@@ -28,8 +28,8 @@
 //! - [`Script::random`] makes scripts that are worth running, and [`Script::smaller`] shows which part of one matters.
 //! - With the feature `scenarios`, `scenarios::all` are scripts with their verdicts.
 //!
-//! The crate does no input or output and reads no clock. It knows nothing of wait-for graphs, so that it can be the judge
-//! of one.
+//! The crate does no input or output and reads no clock. It knows nothing of wait-for graphs, so that it can be the
+//! judge of one.
 
 mod delivery;
 mod display;

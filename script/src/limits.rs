@@ -1,5 +1,5 @@
-//! What a script may have at most. Scripts come from command lines and files of strangers, and whatever runs them starts
-//! a server for each name and a task for each client.
+//! What a script may have at most. Scripts come from command lines and files of strangers, and whatever runs them
+//! starts a server for each name and a task for each client.
 
 use std::time::Duration;
 

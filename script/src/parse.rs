@@ -10,8 +10,8 @@
 //! NAME   := letters, digits, '_', optionally '[' CAPACITY ']'
 //! ```
 //!
-//! Spaces and line breaks may stand anywhere between words and signs. It recurses once for each brace within a brace, of
-//! which there are no more than [`DEPTH_MAX`].
+//! Spaces and line breaks may stand anywhere between words and signs. It recurses once for each brace within a brace,
+//! of which there are no more than [`DEPTH_MAX`].
 
 use std::collections::BTreeMap;
 use std::str::FromStr;

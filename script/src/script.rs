@@ -104,8 +104,8 @@ impl Script {
         self.pools.iter().map(|(name, capacity)| (name, *capacity))
     }
 
-    /// The same script with every time of work (`~`) and every late start (`+`) so many times as long. Timeouts stay as they are. No
-    /// time gets longer than [`TIME_MAX`].
+    /// The same script with every time of work (`~`) and every late start (`+`) so many times as long. Timeouts stay as
+    /// they are. No time gets longer than [`TIME_MAX`].
     #[must_use]
     pub fn scaled(mut self, factor: u32) -> Self {
         for client in &mut self.clients {
@@ -115,10 +115,11 @@ impl Script {
         self
     }
 
-    /// A script of these clients. The capacity of a name that is not listed is 1; names that no step mentions are left out.
+    /// A script of these clients. The capacity of a name that is not listed is 1; names that no step mentions are left
+    /// out.
     ///
-    /// Preconditions: what the fields of [`Client`], [`Step`] and [`Call`] say, and that no name is both a server's and a
-    /// pool's.
+    /// Preconditions: what the fields of [`Client`], [`Step`] and [`Call`] say, and that no name is both a server's and
+    /// a pool's.
     pub(crate) fn assemble(clients: Vec<Client>, capacities: &BTreeMap<Name, u32>) -> Self {
         let mut script = Self {
             clients: Vec::new(),

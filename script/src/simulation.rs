@@ -1,7 +1,8 @@
 //! Runs a script under simulated time, tells what happens, and knows by itself who is stuck.
 //!
-//! Owns all state of a run: what is to happen when, tasks, waits, queues. It knows nothing of wait-for graphs: who is stuck it
-//! finds out by [letting everybody else end](Simulation::stuck), never by looking for cycles. So it can judge an engine that does.
+//! Owns all state of a run: what is to happen when, tasks, waits, queues. It knows nothing of wait-for graphs: who is
+//! stuck it finds out by [letting everybody else end](Simulation::stuck), never by looking for cycles. So it can judge
+//! an engine that does.
 //!
 //! ```text
 //!   client ──ask──▶ request on its way ──▶ queue of the server ──▶ task of the server ──▶ reply on its way ──▶ client
@@ -39,8 +40,8 @@ use waits::{Wait, WaitIndex};
 
 /// A run of a script. The same script, settings and seed give the same run.
 ///
-/// It is an iterator over what happens, in the order in which it happens, with the time at which it does. It ends when nothing
-/// can happen any more, which is later than [the end of the clients](Simulation::clients_running): a request
+/// It is an iterator over what happens, in the order in which it happens, with the time at which it does. It ends when
+/// nothing can happen any more, which is later than [the end of the clients](Simulation::clients_running): a request
 /// whose caller has given up is still served.
 ///
 /// ```
@@ -144,14 +145,14 @@ impl Simulation {
         names.enumerate().map(|(index, name)| (instance_id(index), name))
     }
 
-    /// Whether all that has happened so far has been told. In between, what was told is the state of no moment: of a group
-    /// of calls, some have been told and others not.
+    /// Whether all that has happened so far has been told. In between, what was told is the state of no moment: of a
+    /// group of calls, some have been told and others not.
     pub fn is_told(&self) -> bool {
         self.untold.is_empty()
     }
 
-    /// Answers every call whose request was lost in a crash, as a broker may that delivers it again elsewhere, and says how many
-    /// those were. Without this, and without timeouts, such calls hang for ever although they are no deadlock.
+    /// Answers every call whose request was lost in a crash, as a broker may that delivers it again elsewhere, and says
+    /// how many those were. Without this, and without timeouts, such calls hang for ever although they are no deadlock.
     pub fn answer_lost(&mut self) -> usize {
         let lost: Vec<WaitIndex> = std::mem::take(&mut self.lost)
             .into_iter()
@@ -172,7 +173,8 @@ impl Simulation {
             .collect()
     }
 
-    /// Those of the unfinished tasks that can never end from here, whatever the others do, so long as nobody crashes or gives up.
+    /// Those of the unfinished tasks that can never end from here, whatever the others do, so long as nobody crashes or
+    /// gives up.
     ///
     /// Found out by trying: in a copy of this run everybody who can do anything just ends, requests that were lost are
     /// answered, and nobody begins anything. Whoever is then left would be left in any case, since nobody can do

@@ -6,11 +6,11 @@ use std::time::Duration;
 use crate::script::{Client, Name, Script, Step};
 
 impl Script {
-    /// Every script that is this one with one thing left out: a client, a copy, a step, a call, a time, a unit. The largest
-    /// changes come first.
+    /// Every script that is this one with one thing left out: a client, a copy, a step, a call, a time, a unit. The
+    /// largest changes come first.
     ///
-    /// Whoever has a script that shows a fault can go to the first of these that still does, again and again, until none
-    /// does. That ends, since each is smaller.
+    /// Whoever has a script that shows a fault can go to the first of these that still does, again and again, until
+    /// none does. That ends, since each is smaller.
     pub fn smaller(&self) -> Vec<Self> {
         let mut capacities: BTreeMap<Name, u32> = self.servers.clone();
         capacities.extend(self.pools.clone());

@@ -146,7 +146,8 @@ fn the_dead_are_the_stuck() {
     });
 }
 
-/// With timeouts, deadlocks come and go, and at every moment the dead are those who can never end so long as nobody gives up.
+/// With timeouts, deadlocks come and go, and at every moment the dead are those who can never end so long as nobody
+/// gives up.
 #[test]
 fn timeouts_free_whom_they_free() {
     check(Some(Duration::from_millis(150)), |script, world| {

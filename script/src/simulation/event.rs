@@ -1,7 +1,7 @@
 //! What a run tells: spans that open and end, as the services of the script would report them.
 //!
-//! These are nobody's wire format and no engine's input. They say what the attributes of spans say (`docs/attributes.md`), so each
-//! consumer maps them in a few lines.
+//! These are nobody's wire format and no engine's input. They say what the attributes of spans say
+//! (`docs/attributes.md`), so each consumer maps them in a few lines.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -7,8 +7,8 @@ use crate::limits::DEFAULT_TIMEOUT;
 /// How a world is in which a script runs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
-    /// After how long a call, or a wait for a pool, gives up where the script does not say. `None`: nobody ever gives up,
-    /// whatever the script says, so that a deadlock stays for good.
+    /// After how long a call, or a wait for a pool, gives up where the script does not say. `None`: nobody ever gives
+    /// up, whatever the script says, so that a deadlock stays for good.
     pub timeout: Option<Duration>,
     /// How long a request, a reply, or a pool's word that a unit is free may be on its way at most. Each takes a random
     /// time up to this, so they overtake one another.

@@ -11,8 +11,8 @@ const NO_TIMEOUTS: Settings = Settings {
     stalls: None,
 };
 
-/// Everything a run tells, one line for each moment: `+` is a start and `-` the end of a span, `!` a crash. Ends with how many are
-/// left unfinished.
+/// Everything a run tells, one line for each moment: `+` is a start and `-` the end of a span, `!` a crash. Ends with
+/// how many are left unfinished.
 fn told(script: &str, settings: Settings) -> String {
     let mut run = Simulation::new(&script.parse().unwrap(), settings, 0);
     let mut names = BTreeMap::new();
