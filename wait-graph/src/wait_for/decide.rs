@@ -3,6 +3,7 @@
 use crate::deadlock::CallState;
 
 use super::handlers::FIRST;
+use super::ids::TaskIx;
 use super::picture::Picture;
 use super::records::Task;
 use super::rows::NONE;
@@ -11,7 +12,7 @@ use super::search::{Root, Verdict};
 /// Something whose tasks were live, and for which that has to be shown anew.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Suspect {
-    /// What a wait outside any group needs.
+    /// What a wait needs. If a group has another wait for it, it has what it had.
     Wait(u32),
     /// What a group needs.
     Group(u32),
@@ -38,6 +39,7 @@ impl Picture {
             let Some(root) = self.root_of(suspect) else { continue };
             match self.judge(root) {
                 Verdict::Live => {}
+                Verdict::Dead if self.has_alternatives(root) => {}
                 Verdict::Dead => {
                     while let Some(task) = self.search.unproven() {
                         self.die(task);
@@ -56,6 +58,8 @@ impl Picture {
 
     /// Decides exactly, in time linear in the picture.
     pub(crate) fn full_pass(&mut self) {
+        self.search.lift_limit();
+        self.refuse_deferred();
         self.settle_flags();
         for task in self.unsupported() {
             if !self.tasks[task.0].is_dead {
@@ -65,6 +69,7 @@ impl Picture {
         self.settle_flags();
         self.suspects.clear();
         self.pass_wanted = false;
+        self.search.restore_limit();
     }
 
     /// Changes whenever who is dead changes, and whatever concerns somebody who is.
@@ -82,17 +87,32 @@ impl Picture {
         }
         while let Some(task) = self.broken.pop() {
             let row = &self.tasks[task];
-            if !row.is_dead && row.unmet > 0 && !row.is_silent {
-                self.die(task);
+            if row.is_dead || row.unmet == 0 || row.is_silent {
+                continue;
             }
+            let steps = self.handled(TaskIx(task)).take(self.search.allowance() + 1).count();
+            if !self.search.affords(steps) {
+                self.broken.push(task);
+                self.pass_wanted = true;
+                return;
+            }
+            self.die(task);
         }
+    }
+
+    /// Whether a wait that cannot be shown to be live is one of several. Then their group is to be judged.
+    fn has_alternatives(&mut self, root: Root) -> bool {
+        let Root::Wait(wait) = root else { return false };
+        let group = self.waits[wait].group;
+        if group != NONE {
+            self.suspects.push(Suspect::Group(group));
+        }
+        group != NONE
     }
 
     /// From where to search; `None` if there is nothing to be shown. A suspect may have been removed since.
     fn root_of(&self, suspect: Suspect) -> Option<Root> {
         let (task, root) = match suspect {
-            // Another wait has its row now, and its group is a suspect for itself.
-            Suspect::Wait(wait) if self.waits[wait].group != NONE => return None,
             Suspect::Wait(wait) if self.can_plainly_finish(wait) => return None,
             Suspect::Wait(wait) => (self.waits[wait].task, Root::Wait(wait)),
             Suspect::Group(group) => (self.groups[group].task, Root::Group(group)),

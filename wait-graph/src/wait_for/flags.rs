@@ -71,8 +71,11 @@ impl Picture {
             && match row.state() {
                 CallState::Answered | CallState::Orphaned => false,
                 CallState::Accepted => row.live_handlers == 0,
+                CallState::Queued if row.target == NONE => false,
                 CallState::Queued => {
-                    row.target != NONE && self.resources[row.target].gauge().refuses(u64::from(row.units))
+                    let target = &self.resources[row.target];
+                    let is_deferred = target.is_deferred && row.units == 1;
+                    !is_deferred && target.gauge().refuses(u64::from(row.units))
                 }
             }
     }
@@ -124,9 +127,29 @@ impl Picture {
         if after.is_exceeded_by(1) {
             self.excessive += all;
         }
-        if before.refuses(1) == after.refuses(1) {
-            return;
+        match (before.refuses(1), after.refuses(1)) {
+            (false, true) if !self.search.affords(self.resources[resource].narrow as usize) => {
+                self.resources[resource].is_deferred = true;
+                self.deferred.push(resource);
+                self.pass_wanted = true;
+            }
+            (true, false) if self.resources[resource].is_deferred => self.resources[resource].is_deferred = false,
+            (false, true) | (true, false) => self.refresh_narrow(resource),
+            (true, true) | (false, false) => {}
         }
+    }
+
+    /// Refuses those whom it would have taken too long to refuse at once.
+    pub(super) fn refuse_deferred(&mut self) {
+        while let Some(resource) = self.deferred.pop() {
+            if self.resources[resource].is_deferred {
+                self.refresh_narrow(resource);
+            }
+        }
+    }
+
+    fn refresh_narrow(&mut self, resource: u32) {
+        self.resources[resource].is_deferred = false;
         let mut wait = self.resources[resource].first_narrow;
         while wait != NONE {
             self.refresh_wait(wait);
@@ -185,7 +208,7 @@ impl Picture {
             self.waits[wait].live_handlers -= 1;
             self.refresh_wait(wait);
             if self.waits[wait].live_handlers > 0 {
-                self.suspect_wait(wait);
+                self.suspect(Suspect::Wait(wait));
             }
         }
         let mut place = FIRST;
@@ -212,20 +235,10 @@ impl Picture {
         }
     }
 
-    /// Takes note of somebody who may be dead.
+    /// Takes note of what may not be live any more: it is harder to get, or to be had for another reason than it was.
     pub(super) fn suspect(&mut self, suspect: Suspect) {
         if self.suspects.last() != Some(&suspect) {
             self.suspects.push(suspect);
         }
-    }
-
-    /// Takes note of a wait that is harder to get, or for another reason than it was.
-    pub(super) fn suspect_wait(&mut self, wait: u32) {
-        let group = self.waits[wait].group;
-        self.suspect(if group == NONE {
-            Suspect::Wait(wait)
-        } else {
-            Suspect::Group(group)
-        });
     }
 }

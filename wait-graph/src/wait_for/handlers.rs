@@ -2,6 +2,7 @@
 
 use crate::deadlock::CallState;
 
+use super::decide::Suspect;
 use super::ids::{Slot, TaskIx, WaitIx};
 use super::picture::Picture;
 use super::records::{Edge, SPILLED, Wait};
@@ -45,7 +46,7 @@ impl Picture {
         self.refresh_wait(wait);
         // One more handler makes it no harder.
         if before != CallState::Accepted {
-            self.suspect_wait(wait);
+            self.suspect(Suspect::Wait(wait));
         }
     }
 

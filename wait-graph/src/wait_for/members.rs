@@ -29,18 +29,20 @@ impl Picture {
             None => self.add_group(task, name, said),
         };
         self.waits[wait].group = group;
+        let slack = self.groups[group].slack();
         let row = &mut self.groups[group];
         Siblings(&mut self.waits).push(&mut row.first_wait, wait);
         row.waits += 1;
         row.hear(said, true);
         self.touch(task);
         self.refresh_group(group);
-        self.suspect(Suspect::Group(group));
+        self.suspect_if_harder(group, slack);
     }
 
     pub(super) fn leave_group(&mut self, wait: u32) {
         let Wait { task, group, .. } = self.waits[wait];
         let said = self.waits[wait].said();
+        let slack = self.groups[group].slack();
         let row = &mut self.groups[group];
         Siblings(&mut self.waits).take_out(&mut row.first_wait, wait);
         row.waits -= 1;
@@ -51,7 +53,15 @@ impl Picture {
         if self.groups[group].waits == 0 {
             self.remove_group(group);
         } else {
-            // Where there were more calls than said, or this one has said that fewer are needed, it is harder now.
+            self.suspect_if_harder(group, slack);
+        }
+    }
+
+    /// If a wait is live, it makes no difference to its group whether it is open or not. Only if fewer may be stuck than
+    /// before, all of them have to be looked at: there were more calls than said, or another number is needed.
+    fn suspect_if_harder(&mut self, group: u32, slack_before: Option<u32>) {
+        let before = slack_before.unwrap_or(u32::MAX);
+        if self.groups[group].slack().is_some_and(|slack| slack < before) {
             self.suspect(Suspect::Group(group));
         }
     }

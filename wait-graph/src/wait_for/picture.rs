@@ -48,6 +48,8 @@ pub(crate) struct Picture {
     /// Live tasks that may have a group that cannot be satisfied.
     pub(super) broken: Vec<u32>,
     pub(super) suspects: Vec<Suspect>,
+    /// Resources for which so many are queued that they are refused by the next full pass only.
+    pub(super) deferred: Vec<u32>,
     pub(super) search: Search,
     pub(super) pass_wanted: bool,
     pub(super) revision: u64,
@@ -179,7 +181,7 @@ impl Picture {
         }
         self.join_queue(index);
         self.refresh_wait(index);
-        self.suspect_wait(index);
+        self.suspect(Suspect::Wait(index));
         WaitIx(index)
     }
 
@@ -233,7 +235,7 @@ impl Picture {
             self.join_queue(wait);
         }
         self.refresh_wait(wait);
-        self.suspect_wait(wait);
+        self.suspect(Suspect::Wait(wait));
     }
 
     pub(super) fn is_queued(&self, wait: u32) -> bool {

@@ -152,6 +152,8 @@ pub(crate) struct Resource {
     pub(super) first_occupant: u32,
     /// Where it is among what a search has visited.
     pub(super) mark: u32,
+    /// Those who are queued for one unit are not refused for now, although they should be: they are too many.
+    pub(super) is_deferred: bool,
 }
 
 /// What decides who is granted units of a resource.
@@ -273,6 +275,7 @@ impl Resource {
             wide: 0,
             first_occupant: NONE,
             mark: NONE,
+            is_deferred: false,
         }
     }
 

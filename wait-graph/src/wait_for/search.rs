@@ -169,6 +169,29 @@ impl Search {
         self.budget = (self.budget + self.steps.saved).clamp(self.steps.least, self.steps.most);
     }
 
+    /// How many steps may be taken at once by something else than a search.
+    pub(super) fn allowance(&self) -> usize {
+        self.budget.max(self.steps.least) as usize
+    }
+
+    /// Whether something may be done that takes so many steps; if so, it is paid for.
+    pub(super) fn affords(&mut self, steps: usize) -> bool {
+        let affords = steps <= self.allowance();
+        if affords {
+            self.budget = self.budget.saturating_sub(steps as u32);
+        }
+        affords
+    }
+
+    /// For a full pass there is no limit.
+    pub(super) fn lift_limit(&mut self) {
+        self.budget = u32::MAX;
+    }
+
+    pub(super) fn restore_limit(&mut self) {
+        self.budget = self.steps.least;
+    }
+
     #[cfg(test)]
     pub(super) fn limit(&mut self, steps: Steps) {
         self.steps = steps;
