@@ -38,7 +38,9 @@
 //! and 2 go on, so too few are dead, and never too many.
 
 mod among;
+mod budget;
 mod decide;
+mod dependents;
 mod flags;
 mod handlers;
 mod ids;
@@ -52,6 +54,7 @@ mod rows;
 mod search;
 #[cfg(test)]
 mod tests;
+mod visits;
 
 pub(crate) use among::{Among, dead_among};
 pub(crate) use ids::{Fate, GroupOf, NewWait, Occupier, ResourceIx, Slot, Symbol, TaskId, TaskIx, WaitIx};

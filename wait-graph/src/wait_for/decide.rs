@@ -30,6 +30,7 @@ impl Picture {
             return;
         }
         self.search.begin();
+        self.budget.renew();
         self.settle_flags();
         while let Some(suspect) = self.suspects.pop() {
             if self.pass_wanted {
@@ -42,7 +43,7 @@ impl Picture {
                 Verdict::Dead if self.has_alternatives(root) => {}
                 Verdict::Dead => {
                     while let Some(task) = self.search.unproven() {
-                        self.die(task);
+                        self.die_if_afforded(task);
                     }
                     self.settle_flags();
                 }
@@ -58,7 +59,7 @@ impl Picture {
 
     /// Decides exactly, in time linear in the picture.
     pub(crate) fn full_pass(&mut self) {
-        self.search.lift_limit();
+        self.budget.lift();
         self.refuse_deferred();
         self.settle_flags();
         for task in self.unsupported() {
@@ -69,7 +70,7 @@ impl Picture {
         self.settle_flags();
         self.suspects.clear();
         self.pass_wanted = false;
-        self.search.restore_limit();
+        self.budget.restore();
     }
 
     /// Changes whenever who is dead changes, and whatever concerns somebody who is.
@@ -90,14 +91,23 @@ impl Picture {
             if row.is_dead || row.unmet == 0 || row.is_silent {
                 continue;
             }
-            let steps = self.handled(TaskIx(task)).take(self.search.allowance() + 1).count();
-            if !self.search.affords(steps) {
+            if !self.die_if_afforded(task) {
                 self.broken.push(task);
-                self.pass_wanted = true;
                 return;
             }
-            self.die(task);
         }
+    }
+
+    /// Lets a task die, unless that would concern too many. Then it is left to the full pass.
+    fn die_if_afforded(&mut self, task: u32) -> bool {
+        let concerned = self.handled(TaskIx(task)).take(self.budget.allowance() + 1).count();
+        let is_afforded = self.budget.affords(concerned);
+        if is_afforded {
+            self.die(task);
+        } else {
+            self.pass_wanted = true;
+        }
+        is_afforded
     }
 
     /// Whether a wait that cannot be shown to be live is one of several. Then their group is to be judged.

@@ -128,7 +128,7 @@ impl Picture {
             self.excessive += all;
         }
         match (before.refuses(1), after.refuses(1)) {
-            (false, true) if !self.search.affords(self.resources[resource].narrow as usize) => {
+            (false, true) if !self.budget.affords(self.resources[resource].narrow as usize) => {
                 self.resources[resource].is_deferred = true;
                 self.deferred.push(resource);
                 self.pass_wanted = true;

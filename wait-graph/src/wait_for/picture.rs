@@ -9,12 +9,13 @@ use std::hash::{BuildHasherDefault, DefaultHasher};
 use crate::deadlock::{CallState, Capacity};
 use crate::span::Quorum;
 
+use super::budget::Budget;
 use super::decide::Suspect;
 use super::handlers::FIRST;
 use super::ids::{Fate, NewWait, Occupier, ResourceIx, Slot, Symbol, TaskId, TaskIx, WaitIx};
 use super::records::{Edge, Extra, GroupRow, Occupation, Resource, Task, Wait};
 use super::rows::{Chained, Links, NONE, Rows};
-use super::search::Search;
+use super::visits::Search;
 
 /// A table whose answers do not differ from run to run, and which nobody iterates over.
 pub(super) type Table<K> = HashMap<K, u32, BuildHasherDefault<DefaultHasher>>;
@@ -51,6 +52,7 @@ pub(crate) struct Picture {
     /// Resources for which so many are queued that they are refused by the next full pass only.
     pub(super) deferred: Vec<u32>,
     pub(super) search: Search,
+    pub(super) budget: Budget,
     pub(super) pass_wanted: bool,
     pub(super) revision: u64,
 
