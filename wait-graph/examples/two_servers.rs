@@ -23,7 +23,7 @@ fn main() {
     for (millis, said, event) in history() {
         let now = Duration::from_millis(millis);
         println!("{millis:>5} ms  {said}");
-        graph.apply(now, event);
+        graph.apply(now, &event);
         for change in episodes.update(graph.deadlocks()) {
             match change {
                 Change::Opened { id, deadlock } => println!("{}", report(id, &deadlock, now, &graph)),

@@ -37,11 +37,11 @@
 //!     span(5, 3, within(4), call("A")),   // … and calls A, which is waiting.
 //! ] {
 //!     assert!(graph.deadlocks().is_empty());
-//!     graph.apply(Duration::ZERO, event);
+//!     graph.apply(Duration::ZERO, &event);
 //! }
 //! assert_eq!(graph.deadlocks()[0].summary(), "A → B → A");
 //!
-//! graph.apply(Duration::from_secs(5), Event::Finished(SpanId(5)));
+//! graph.apply(Duration::from_secs(5), &Event::Finished(SpanId(5)));
 //! assert!(graph.deadlocks().is_empty());
 //! ```
 //!
@@ -64,27 +64,19 @@
 //! - **Nothing recurses**, however long chains of parents or of waits are.
 
 mod anomalies;
-mod capacity;
-mod chains;
-mod cores;
 mod deadlock;
 mod episodes;
-#[expect(dead_code, unused_imports, reason = "the graph does not use it yet")]
 mod explain;
-mod facts;
 mod graph;
+mod hashing;
 mod limits;
-mod links;
-mod liveness;
-mod memory;
 mod names;
-mod picture;
-mod report;
-mod served;
+mod slab;
 mod span;
+mod spans;
+mod symbols;
 #[cfg(test)]
 mod testing;
-#[expect(dead_code, unused_imports, reason = "the graph does not use it yet")]
 mod wait_for;
 
 pub use anomalies::Anomalies;
@@ -94,6 +86,6 @@ pub use deadlock::{
 };
 pub use episodes::{Change, Episodes};
 pub use explain::{to_dot, to_mermaid};
-pub use graph::{Applied, WaitGraph};
+pub use graph::{Applied, OpenSpan, Settled, WaitGraph};
 pub use limits::Limits;
 pub use span::{Call, Event, Handle, Hold, InstanceId, Member, Parent, Quorum, Role, Span, SpanId, TraceId, WaitGroup};

@@ -37,14 +37,12 @@ proptest! {
     #![proptest_config(config())]
 
     #[test]
-    #[ignore = "until the engine has the oracle's meaning of parent loops"]
     fn engine_and_oracle_agree_after_every_event(history in histories()) {
         agree(&history, Compare::EveryStep).map_err(TestCaseError::fail)?;
     }
 
     /// Nobody is told when to look: what is put off is done at the end only.
     #[test]
-    #[ignore = "until the engine has the oracle's meaning of parent loops"]
     fn nobody_is_dead_too_early(history in histories()) {
         agree(&history, Compare::AtTheEnd).map_err(TestCaseError::fail)?;
     }
@@ -52,7 +50,6 @@ proptest! {
 
 /// All scenarios, and all histories that have been worth keeping.
 #[test]
-#[ignore = "until the engine has the oracle's meaning of parent loops"]
 fn engine_and_oracle_agree_on_what_is_kept() {
     let mut failures = Vec::new();
     for folder in ["tests/scenarios", "tests/histories"] {

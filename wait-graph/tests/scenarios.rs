@@ -103,7 +103,7 @@ impl Run {
             self.graph.describe_instance(instance, service);
         }
         self.now += TICK;
-        self.graph.apply(self.now, event);
+        self.graph.apply(self.now, &event);
         Ok(())
     }
 

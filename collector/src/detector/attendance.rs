@@ -229,7 +229,7 @@ impl Detector {
                     "nothing heard of the instance for its lease"
                 );
             }
-            self.graph.apply(now, Event::InstanceSilent(id));
+            self.graph.apply(now, &Event::InstanceSilent(id));
         }
         if !overdue.is_empty() {
             // Once for all of them: a relay that dies takes many along.

@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use standoff_protocol::api::{Alert, Evidence, Resolution};
 use standoff_protocol::stream::{Outcome, from_collector};
-use standoff_wait_graph::{CallState, Change, Deadlock, Event, SpanId};
+use standoff_wait_graph::{CallState, Change, Deadlock, Event, Settled, SpanId};
 
-use super::{Detector, Effect, PASS_SPACING, PASS_SPANS, Published, START_SETTLE};
+use super::{Detector, EXPLAINED_SPACING, EXPLAINED_TASKS, Effect, Published, START_SETTLE};
 use crate::alerts::EpisodeId;
 use crate::confirm::Questions;
 use crate::describe;
@@ -47,23 +47,37 @@ impl Detector {
             Event::InstanceGone(_) => true,
             Event::Started(_) | Event::Answered(_) | Event::InstanceSilent(_) | Event::InstanceBack(_) => false,
         };
-        self.graph.apply(now, event);
+        self.graph.apply(now, &event);
         self.dirty = true;
         if decisive {
             self.evaluate(now, ends_as);
         }
     }
 
-    pub(super) fn next_pass(&self) -> Duration {
-        let factor = u32::try_from(self.graph.open_span_count() / PASS_SPANS).unwrap_or(u32::MAX);
-        self.last_pass + PASS_SPACING.saturating_mul(factor)
+    /// When deadlocks are to be looked at next, if the graph has changed.
+    pub(super) fn next_evaluation(&self) -> Duration {
+        let factor = u32::try_from(self.graph.dead_task_count() / EXPLAINED_TASKS).unwrap_or(u32::MAX);
+        let paced = self.last_evaluation + EXPLAINED_SPACING.saturating_mul(factor);
+        self.settles_at.map_or(paced, |at| paced.max(at))
     }
 
-    /// One pass over the graph. Episodes that are over by now ended as `ends_as`.
+    /// Whether the graph has drawn all its conclusions. If not, [`Detector::next_look`] waits for them.
+    pub(super) fn is_settled(&mut self, now: Duration) -> bool {
+        self.settles_at = match self.graph.settle(now) {
+            Settled::Exact => None,
+            Settled::PassDueAt(at) => Some(at),
+        };
+        self.settles_at.is_none()
+    }
+
+    /// Looks at what deadlocks there are. Episodes that are over by now ended as `ends_as`.
     pub(super) fn evaluate(&mut self, now: Duration, ends_as: Resolution) {
-        self.dirty = false;
-        self.last_pass = now;
-        for change in self.episodes.update(self.graph.deadlocks()) {
+        self.dirty = !self.is_settled(now);
+        self.last_evaluation = now;
+        let revision = Some(self.graph.revision());
+        let deadlocks = (self.revision != revision).then(|| self.graph.deadlocks());
+        self.revision = revision;
+        for change in deadlocks.map_or_else(Vec::new, |it| self.episodes.update(it)) {
             match change {
                 Change::Opened { id, deadlock } => self.open(now, id, deadlock),
                 Change::Continued { id, current, .. } => self.go_on(now, id, current, ends_as),

@@ -2,6 +2,9 @@
 
 use crate::span::{InstanceId, Quorum, SpanId};
 
+pub(crate) use crate::slab::Slot;
+pub(crate) use crate::symbols::Symbol;
+
 /// A task of the picture.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct TaskIx(pub(crate) u32);
@@ -13,14 +16,6 @@ pub(crate) struct WaitIx(pub(crate) u32);
 /// A resource of the picture.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct ResourceIx(pub(crate) u32);
-
-/// The record of a span. Opaque here.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) struct Slot(pub(crate) u32);
-
-/// An interned name. Opaque here.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) struct Symbol(pub(crate) u32);
 
 /// The identity of a task: the span that stands for it. Together with its instance, since that span may be unseen, and
 /// two instances that claim the same unseen span do not share a thread of control.

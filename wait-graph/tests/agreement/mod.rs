@@ -5,7 +5,7 @@ use std::fmt::Debug;
 use std::sync::Arc;
 use std::time::Duration;
 
-use standoff_wait_graph::{DeadTask, Deadlock, Event, InstanceId, Limits, Role, Span, SpanId, WaitGraph};
+use standoff_wait_graph::{DeadTask, Deadlock, Event, InstanceId, Limits, Role, Settled, Span, SpanId, WaitGraph};
 
 use crate::history::{History, Input, Step};
 use crate::oracle::OracleGraph;
@@ -37,6 +37,8 @@ pub(crate) struct Pair {
     engine: WaitGraph,
     oracle: OracleGraph,
     now: Duration,
+    /// The revision and the deadlocks when they were last compared.
+    told: (u64, Vec<Deadlock>),
     ids: BTreeSet<SpanId>,
     names: BTreeSet<Arc<str>>,
     instances: BTreeSet<InstanceId>,
@@ -48,6 +50,7 @@ impl Pair {
             engine: WaitGraph::new(limits.clone()),
             oracle: OracleGraph::new(limits.clone()),
             now: Duration::ZERO,
+            told: (0, Vec::new()),
             ids: BTreeSet::new(),
             names: BTreeSet::new(),
             instances: BTreeSet::new(),
@@ -60,7 +63,7 @@ impl Pair {
         match &step.input {
             Input::Event(event) => {
                 self.take_note(event);
-                let found = self.engine.apply(self.now, event.clone()).changed;
+                let found = self.engine.apply(self.now, event).changed;
                 same("changed", &found, &self.oracle.apply(self.now, event))
             }
             Input::Describe(instance, service) => {
@@ -105,7 +108,7 @@ impl Pair {
             )?;
             same(
                 &format!("stand_ins {id}"),
-                &engine.stand_ins(*id).to_vec(),
+                &engine.stand_ins(*id),
                 &oracle.stand_ins(*id),
             )?;
         }
@@ -129,11 +132,21 @@ impl Pair {
         same("open_calls", &engine.open_calls(), &oracle.open_calls())?;
         same("undecided_waits", &engine.undecided_waits(), &oracle.undecided_waits())?;
         same("anomalies", &engine.anomalies(), &oracle.anomalies())?;
-        same_deadlocks(&engine.deadlocks(), &oracle.deadlocks())
+        let found = engine.deadlocks();
+        same_deadlocks(&found, &oracle.deadlocks())?;
+        let (revision, before) = std::mem::replace(&mut self.told, (engine.revision(), found));
+        if revision == self.told.0 {
+            same("deadlocks of the same revision", &self.told.1, &before)?;
+        }
+        Ok(())
     }
 
     /// Lets the engine do what it has put off.
-    fn settle(&mut self) {}
+    fn settle(&mut self) {
+        while let Settled::PassDueAt(due_at) = self.engine.settle(self.now) {
+            self.now = due_at;
+        }
+    }
 
     /// Remembers whom to ask about.
     fn take_note(&mut self, event: &Event) {

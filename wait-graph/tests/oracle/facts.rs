@@ -12,6 +12,7 @@ use standoff_wait_graph::{Anomalies, Event, InstanceId, Limits, Role, Span, Span
 
 use super::links::Links;
 use super::memory::Memory;
+use super::parents::Parents;
 use super::served::Served;
 
 /// How long ended spans, early finishes and the like are remembered.
@@ -27,6 +28,8 @@ pub(crate) struct Facts {
     pub(crate) open: BTreeMap<SpanId, Span>,
     /// Ended spans, for as long as [`Facts::expire`] says. Disjoint from `open`.
     pub(crate) ended: Memory<SpanId, Ended>,
+    /// Spans that were on a loop of parents of which a span was forgotten: they stay without a parent.
+    pub(crate) cut: BTreeSet<SpanId>,
     /// Finishes that came before their start, which they will cancel. Disjoint from `open` and `ended`.
     early_finishes: Memory<SpanId, ()>,
     /// Calls, or stand-ins of calls, said to have been answered.
@@ -155,7 +158,9 @@ impl Facts {
         // An instance that was taken to be gone is back under another number, and its span was never lost.
         let was_lost = |ended: &Ended| ended.end == End::Lost && ended.span.instance != span.instance;
         if self.ended.get(&span.id).is_some_and(was_lost) {
+            let loops = Parents::of(self).loops_of(&BTreeSet::from([span.id]));
             self.ended.forget(&span.id);
+            self.cut(loops);
         }
         if let Some(known) = self.span(span.id).or_else(|| self.refused.get(&span.id)) {
             self.anomalies.contradicting_starts += u64::from(!same_content(known, &span));
@@ -328,7 +333,9 @@ impl Facts {
             return;
         };
         let needed = self.needed_by_open();
+        let parents = Parents::of(self);
         let ended = self.ended.forget_before(cutoff, |id| needed.contains(id));
+        self.cut(parents.loops_of(&ended.iter().map(|(id, _)| *id).collect()));
         self.keep_fates_of_handlers(&ended, links);
         let answered = self.answered.forget_before(cutoff, |_| false);
         self.keep_answered(answered.iter().map(|(id, ())| *id), links);
@@ -347,9 +354,11 @@ impl Facts {
         let mut forgotten = 0;
         if self.has_too_many_ended() {
             let needed = self.needed_by_open();
+            let parents = Parents::of(self);
             let ended = self
                 .ended
                 .make_room(self.limits.ended_spans + needed.len(), |id| needed.contains(id));
+            self.cut(parents.loops_of(&ended.iter().map(|(id, _)| *id).collect()));
             forgotten += ended.len();
             self.keep_fates_of_handlers(&ended, links);
             self.keep_answered(ended.iter().map(|(id, _)| *id), links);
@@ -378,19 +387,30 @@ impl Facts {
     /// The ended spans that lie above open ones, and those that these name as their task. An ended handle is the last
     /// that is needed of a chain: whoever is below it asks for nothing above it.
     fn needed_by_open(&self) -> BTreeSet<SpanId> {
+        let parents = Parents::of(self);
+        let above = |span: &Span| parents.parent(span).map(|parent| parent.id);
         let mut needed = BTreeSet::new();
-        for span in self.open.values() {
-            let mut parent = span.parent;
-            while let Some(ended) = parent.and_then(|it| self.ended.get(&it.id)) {
-                let is_new = needed.insert(ended.span.id);
-                let goes_on = is_new && !matches!(ended.span.role, Role::Handle(_));
-                parent = ended.span.parent.filter(|_| goes_on);
+        let mut next: Vec<SpanId> = self
+            .open
+            .values()
+            .flat_map(|span| above(span).into_iter().chain(span.task))
+            .collect();
+        while let Some(id) = next.pop() {
+            if let Some(ended) = self.ended.get(&id)
+                && needed.insert(id)
+                && !matches!(ended.span.role, Role::Handle(_))
+            {
+                next.extend(above(&ended.span));
             }
         }
-        // Only now, since a chain ends where it meets another.
-        let hints = self.open.values().filter_map(|span| span.task);
-        needed.extend(hints.filter(|id| self.ended.contains(id)));
         needed
+    }
+
+    /// Forgetting a span of a loop leaves the others as they are.
+    fn cut(&mut self, members: BTreeSet<SpanId>) {
+        self.cut.extend(members);
+        let Self { cut, open, ended, .. } = self;
+        cut.retain(|id| open.contains_key(id) || ended.contains(id));
     }
 
     fn keep_fates_of_handlers(&mut self, ended: &[(SpanId, Ended)], links: &Links) {

@@ -13,6 +13,7 @@ use super::facts::Facts;
 /// The parents of all known spans.
 #[derive(Debug)]
 pub(crate) struct Parents {
+    parents: BTreeMap<SpanId, SpanId>,
     on_loops: BTreeSet<SpanId>,
 }
 
@@ -20,10 +21,24 @@ impl Parents {
     pub(crate) fn of(facts: &Facts) -> Self {
         let parents = facts
             .spans()
-            .filter_map(|span| Some((span.id, facts.span(span.parent?.id)?.id)));
-        Self {
-            on_loops: on_loops(&parents.collect()),
+            .filter(|span| !facts.cut.contains(&span.id))
+            .filter_map(|span| Some((span.id, facts.span(span.parent?.id)?.id)))
+            .collect();
+        let mut on_loops = on_loops(&parents);
+        on_loops.extend(&facts.cut);
+        Self { parents, on_loops }
+    }
+
+    /// All spans of the loops that some are on.
+    pub(crate) fn loops_of(&self, some: &BTreeSet<SpanId>) -> BTreeSet<SpanId> {
+        let mut members = BTreeSet::new();
+        for id in some.iter().filter(|id| self.is_on_loop(**id)) {
+            let mut next = Some(*id);
+            while let Some(id) = next.filter(|id| members.insert(*id)) {
+                next = self.parents.get(&id).copied();
+            }
         }
+        members
     }
 
     /// Whether its parents lead back to it.

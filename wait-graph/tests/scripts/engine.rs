@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use standoff_script as script;
 use standoff_wait_graph::{
-    Call, DeadTask, Deadlock, Event, Handle, Hold, InstanceId, Limits, Parent, Quorum, Role, Span, SpanId, TraceId,
-    WaitGraph, WaitGroup,
+    Call, DeadTask, Deadlock, Event, Handle, Hold, InstanceId, Limits, Parent, Quorum, Role, Settled, Span, SpanId,
+    TraceId, WaitGraph, WaitGroup,
 };
 
 /// A wait graph of a run.
@@ -25,7 +25,11 @@ impl Engine {
     }
 
     pub(crate) fn apply(&mut self, at: Duration, event: &script::Event) {
-        self.graph.apply(at, translate(at, event));
+        self.graph.apply(at, &translate(at, event));
+        let mut now = at;
+        while let Settled::PassDueAt(due_at) = self.graph.settle(now) {
+            now = due_at;
+        }
     }
 
     pub(crate) fn deadlocks(&self) -> Vec<Deadlock> {
