@@ -32,10 +32,19 @@
 //!   the largest demand that it does not refuse must be met by free units and holders who are shown to be live. Then so
 //!   is everybody's. Handing over a lock costs the same whether one waits for it or a million.
 //! - On whom nobody depends, nobody rests; so his own groups are right by the flags of the others.
-//! - Of a suspect only those needs have to be shown that changed.
+//! - Of a suspect only those needs have to be shown that changed. In a group, a wait that begins or ends makes no
+//!   difference if it is live.
 //!
-//! If a search takes too long, it and all other suspects are given up, and a full pass is wanted. Until it comes steps 1
-//! and 2 go on, so too few are dead, and never too many.
+//! # What it costs
+//!
+//! In ordinary traffic an event looks at the rows that it changes, and a suspect is cleared by a look at its handler, or
+//! at who holds what it is queued for. A search is limited by a [budget](self::budget). If that does not suffice, it and
+//! all other suspects are given up, and a full pass is wanted. It is also wanted if somebody dies on whom more depend
+//! than the budget allows to look at: he, or those who are queued for what he holds, are then left to it. Until it
+//! comes steps 1 and 2 go on, so too few are dead, and never too many.
+//!
+//! Reviving has no limit, since whoever proceeds must not be reported any more; but nobody revives who has not died, so
+//! it costs no more than dying did.
 
 mod among;
 mod budget;

@@ -44,6 +44,9 @@ impl Picture {
                 Verdict::Dead => {
                     while let Some(task) = self.search.unproven() {
                         self.die_if_afforded(task);
+                        // Where not everybody could die, or be refused, it may have no reason to be dead: then it
+                        // has to wait for the full pass, too.
+                        self.eased.push(task);
                     }
                     self.settle_flags();
                 }
@@ -173,7 +176,7 @@ impl Picture {
             return true;
         }
         let last = self.occupant_after(resource, FIRST);
-        last.is_some_and(|(_, task, held)| gauge.free + held >= units && self.needs_nothing(task))
+        last.is_some_and(|(_, task, held)| gauge.free.saturating_add(held) >= units && self.needs_nothing(task))
     }
 
     /// Whether anybody depends on a task: a wait that it handles, or a queue for what it occupies.

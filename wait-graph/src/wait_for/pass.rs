@@ -14,7 +14,7 @@ use super::rows::NONE;
 /// What is still missing, by row.
 struct Pass<'a> {
     picture: &'a Picture,
-    /// The groups of each task that are not satisfied yet.
+    /// The groups of each task that are not satisfied yet, or `SETTLED`.
     unmet: Vec<u32>,
     /// The answers that each group still needs.
     missing: Vec<u32>,
@@ -24,6 +24,9 @@ struct Pass<'a> {
     /// Who is live, and has not been followed up yet.
     live: Vec<u32>,
 }
+
+/// Nothing is asked of this task: it is dead, silent or vacant.
+const SETTLED: u32 = u32::MAX;
 
 impl Picture {
     /// The tasks that count as live and cannot be shown to be.
@@ -44,14 +47,9 @@ impl Picture {
         while let Some(task) = pass.live.pop() {
             pass.follow(task);
         }
-        let is_unsupported = |(index, task): &(u32, &Task)| {
-            task.slot != Task::VACANT && !task.is_dead && !task.is_silent && pass.unmet[*index as usize] > 0
-        };
-        self.tasks
-            .iter()
-            .filter(is_unsupported)
-            .map(|(index, _)| TaskIx(index))
-            .collect()
+        let unmet = (0..).zip(&pass.unmet);
+        let unsupported = unmet.filter(|(_, unmet)| **unmet > 0 && **unmet != SETTLED);
+        unsupported.map(|(task, _)| TaskIx(task)).collect()
     }
 }
 
@@ -59,24 +57,38 @@ impl Pass<'_> {
     /// What is missing if nobody is live.
     fn count(&mut self) {
         let picture = self.picture;
+        for (index, row) in picture.tasks.iter() {
+            let is_vacant = row.slot == Task::VACANT;
+            if is_vacant || row.is_dead || row.is_silent {
+                self.unmet[index as usize] = SETTLED;
+            }
+            if row.is_silent && !row.is_dead && !is_vacant {
+                self.live.push(index);
+            }
+        }
         for (index, row) in picture.waits.iter().filter(|(_, row)| row.task != NONE) {
+            let unmet = &mut self.unmet[row.task as usize];
+            if *unmet == SETTLED {
+                continue;
+            }
             if picture.is_granted_anyway(index) {
                 if let Some(missing) = self.missing.get_mut(row.group as usize) {
                     *missing = missing.saturating_sub(1);
                 }
             } else {
                 self.is_waiting[index as usize] = true;
-                self.unmet[row.task as usize] += u32::from(row.group == NONE);
+                *unmet += u32::from(row.group == NONE);
             }
         }
         for (index, row) in picture.groups.iter().filter(|(_, row)| row.task != NONE) {
-            self.unmet[row.task as usize] += u32::from(self.missing[index as usize] > 0);
-        }
-        for (index, row) in picture.tasks.iter().filter(|(_, row)| row.slot != Task::VACANT) {
-            if !row.is_dead && (row.is_silent || self.unmet[index as usize] == 0) {
-                self.live.push(index);
+            let unmet = &mut self.unmet[row.task as usize];
+            if *unmet != SETTLED {
+                *unmet += u32::from(self.missing[index as usize] > 0);
             }
         }
+        let unmet = (0..).zip(&self.unmet);
+        let live = unmet.filter(|(_, unmet)| **unmet == 0);
+        self.live.extend(live.map(|(task, _)| task));
     }
 
     /// A task is live: what does that make so?
@@ -134,8 +146,7 @@ impl Pass<'_> {
         }
         let unmet = &mut self.unmet[row.task as usize];
         *unmet -= 1;
-        let task = &self.picture.tasks[row.task];
-        if *unmet == 0 && !task.is_dead && !task.is_silent {
+        if *unmet == 0 {
             self.live.push(row.task);
         }
     }

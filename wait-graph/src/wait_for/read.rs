@@ -92,6 +92,12 @@ impl Picture {
         self.dead.len()
     }
 
+    /// Where a task is among the dead, as [`Picture::dead`] lists them; `None` if it is not.
+    pub(crate) fn place_among_dead(&self, task: TaskIx) -> Option<usize> {
+        let row = &self.tasks[task.0];
+        row.is_dead.then_some(row.mark as usize)
+    }
+
     /// In no particular order.
     pub(crate) fn groups(&self, task: TaskIx) -> impl Iterator<Item = Group<'_>> {
         let row = &self.tasks[task.0];

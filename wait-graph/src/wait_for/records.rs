@@ -331,4 +331,4 @@ impl Resource {
 }
 
 // One cache line each.
-const _: () = assert!(size_of::<Task>() == 64 && size_of::<Wait>() == 64);
+const _: () = assert!(size_of::<Task>() == 64 && size_of::<Wait>() == 64 && size_of::<Resource>() == 64);

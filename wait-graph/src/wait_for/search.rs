@@ -303,9 +303,9 @@ impl Picture {
                     };
                     return Step::Visit(node);
                 }
-                Look::Proven => covered += held,
+                Look::Proven => covered = covered.saturating_add(held),
                 Look::Stuck if self.tasks[task].is_dead => {}
-                Look::Stuck => unproven += held,
+                Look::Stuck => unproven = unproven.saturating_add(held),
             }
             if unproven > rest {
                 return Step::Blocked;

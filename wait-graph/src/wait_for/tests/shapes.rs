@@ -131,6 +131,26 @@ fn a_chain_grows_at_its_head_without_full_passes() {
     }
 }
 
+/// An actor that waits for many answers at once, and is called again and again by somebody who is needed.
+#[test]
+fn a_wide_fan_out_is_not_looked_at_by_everybody_who_queues_for_it() {
+    let mut shape = Shape::default();
+    let (actor, turn) = (shape.resource(1), shape.task());
+    shape.hold(turn, actor);
+    for _ in 0..MANY {
+        let (callee, other) = (shape.task(), shape.task());
+        shape.call(callee, other);
+        shape.call(turn, callee);
+        assert_eq!(shape.decide(), (0, true));
+    }
+    for _ in 0..100 {
+        let (client, caller) = (shape.task(), shape.task());
+        shape.call(client, caller);
+        shape.wait(caller, Some(actor), None);
+        assert_eq!(shape.decide(), (0, true));
+    }
+}
+
 /// Two long chains that are joined in the middle: nobody can tell quickly that they form no ring.
 #[test]
 fn joining_long_chains_takes_a_full_pass() {
