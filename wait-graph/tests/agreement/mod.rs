@@ -59,7 +59,7 @@ impl Pair {
 
     /// Tells both.
     pub(crate) fn step(&mut self, step: &Step) -> Result<(), String> {
-        self.now += step.after;
+        self.now = self.now.saturating_add(step.after);
         match &step.input {
             Input::Event(event) => {
                 self.take_note(event);

@@ -9,9 +9,7 @@ use std::time::Duration;
 
 use standoff_wait_graph::{Event, InstanceId, Limits};
 
-pub(crate) mod drawn;
 pub(crate) mod lines;
-mod traffic;
 
 /// One thing that a graph is told.
 #[derive(Clone)]

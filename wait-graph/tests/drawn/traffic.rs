@@ -13,7 +13,7 @@ use standoff_wait_graph::{
     Call, Event, Handle, Hold, InstanceId, Member, Parent, Quorum, Role, Span, SpanId, TraceId, WaitGroup,
 };
 
-use super::{Input, Step};
+use crate::history::{Input, Step};
 
 /// Of all kinds together; few, so that they meet. The first half are processes and locks, the others pools.
 const NAMES: u8 = 8;

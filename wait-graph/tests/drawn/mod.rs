@@ -6,10 +6,12 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use standoff_wait_graph::{Event, Limits, SpanId};
 
-use super::{History, Input, Step, traffic};
+use crate::history::{History, Input, Step};
 use crate::noise::{noise, started};
 use crate::notation::TICK;
 use crate::world;
+
+mod traffic;
 
 /// How one input arrives.
 #[derive(Clone, Copy, Debug, Default)]
