@@ -27,7 +27,7 @@ type Pick = u8;
 
 #[derive(Clone, Debug)]
 pub(crate) enum Act {
-    /// A handle opens: for an open call, or as a request from outside.
+    /// A handle opens: for an open call whose target has a unit free, or as a request from outside.
     Accept {
         call: Option<Pick>,
         instance: Pick,
@@ -46,12 +46,18 @@ pub(crate) enum Act {
         timeout: Option<u16>,
         conversation: Option<u8>,
     },
-    /// A task takes units.
+    /// A handler calls whoever has caused it, directly or through others.
+    CallBack {
+        handle: Pick,
+        cause: Pick,
+    },
+    /// A task takes units, where there are any unless it is rude.
     Hold {
         by: By,
         names: Names,
         units: u32,
         capacity: Option<u32>,
+        is_rude: bool,
     },
     /// Somebody joins a pool.
     Join {
@@ -138,22 +144,23 @@ pub(crate) struct Names(Vec<Want>);
 
 pub(crate) fn acts() -> impl Strategy<Value = Vec<Act>> {
     prop_oneof![
-        10 => vec(act(), 1..30),
-        4 => vec(act(), 20..90),
-        1 => vec(act(), 80..300),
+        8 => vec(act(), 1..30),
+        5 => vec(act(), 20..90),
+        2 => vec(act(), 80..300),
     ]
 }
 
 fn act() -> impl Strategy<Value = Act> {
     let pick = any::<Pick>;
-    let want = || prop_oneof![2 => (0..NAMES).prop_map(Want::Name), 3 => pick().prop_map(Want::Occupied)];
+    let want = || prop_oneof![2 => (0..NAMES).prop_map(Want::Name), 4 => pick().prop_map(Want::Occupied)];
     let names = || {
         let own = prop_oneof![4 => (0..NAMES).prop_map(Want::Name), 1 => pick().prop_map(Want::Occupied)];
         prop_oneof![6 => vec(own.clone(), 1), 1 => vec(own.clone(), 0), 1 => vec(own, 2..4)].prop_map(Names)
     };
     let capacity = || prop::option::weighted(0.25, 1..4u32);
-    let units = || prop_oneof![8 => Just(1u32), 2 => 2..4u32];
+    let units = || prop_oneof![14 => Just(1u32), 1 => 2..4u32];
     let quorum = || (0..4u32, 1..5u32).prop_map(|(needed, size)| Quorum { needed, size });
+    let is_rude = || prop::bool::weighted(0.05);
     let link = prop_oneof![
         8 => Just(Link::Direct),
         3 => any::<bool>().prop_map(|is_ended| Link::Structural { is_ended }),
@@ -166,7 +173,7 @@ fn act() -> impl Strategy<Value = Act> {
         link,
         names(),
         capacity(),
-        any::<bool>(),
+        is_rude(),
     );
     let accept = accept.prop_map(|(call, instance, link, names, capacity, is_rude)| Act::Accept {
         call,
@@ -196,18 +203,20 @@ fn act() -> impl Strategy<Value = Act> {
             conversation,
         },
     );
-    let hold = (by(), names(), units(), capacity());
-    let hold = hold.prop_map(|(by, names, units, capacity)| Act::Hold {
+    let hold = (by(), names(), units(), capacity(), is_rude());
+    let hold = hold.prop_map(|(by, names, units, capacity, is_rude)| Act::Hold {
         by,
         names,
         units,
         capacity,
+        is_rude,
     });
     let join = (pick(), 0..NAMES, 1..3u32);
     let pass = prop_oneof![6 => 1..30u32, 2 => 900..1100u32, 1 => 55_000..65_000u32];
     prop_oneof![
         20 => accept,
         30 => call,
+        6 => (pick(), pick()).prop_map(|(handle, cause)| Act::CallBack { handle, cause }),
         10 => hold,
         4 => join.prop_map(|(instance, pool, units)| Act::Join { instance, pool, units }),
         5 => (pick(), prop::bool::weighted(0.2)).prop_map(|(under, remote)| Act::Nest { under, remote }),
@@ -315,14 +324,18 @@ impl Traffic {
                 });
                 self.start_by(*by, role, conversation.map(conversation_name));
             }
+            Act::CallBack { handle, cause } => self.call_back(*handle, *cause),
             Act::Hold {
                 by,
                 names,
                 units,
                 capacity,
+                is_rude,
             } => {
+                let mut resources = self.names(names);
+                resources.retain(|name| *is_rude || !self.is_busy(name));
                 let role = Role::Hold(Hold {
-                    resources: self.names(names),
+                    resources,
                     capacity: *capacity,
                     units: *units,
                 });
@@ -390,21 +403,18 @@ impl Traffic {
         is_rude: bool,
     ) {
         let instance = self.instance(instance);
-        let call = call.and_then(|pick| self.pick(pick, |span| target(&span.role).is_some()).cloned());
+        // Whoever is polite serves only what is free.
+        let can_serve = |span: &Span| target(&span.role).is_some_and(|name| is_rude || !self.is_busy(name));
+        let call = call.and_then(|pick| self.pick(pick, can_serve).cloned());
+        let mut resources = self.names(names);
+        resources.retain(|name| is_rude || !self.is_busy(name));
         let Some(call) = call else {
-            let resources = self.names(names);
             self.start(instance, None, Role::Handle(Handle { resources, capacity }));
             return;
         };
-        let mut resources = self.names(names);
-        // What is called is what serves, but for odd ones; and who is polite waits until it is free.
-        let is_odd = resources.len() > 1;
-        if let Some(target) = target(&call.role).filter(|_| !is_odd) {
-            let is_busy = self.open.iter().any(|span| resources_occupied(span).contains(target));
-            if is_busy && !is_rude {
-                return;
-            }
-            resources = vec![Arc::clone(target)];
+        // What is called is what serves, but for odd ones.
+        if resources.len() < 2 {
+            resources = target(&call.role).cloned().into_iter().collect();
         }
         let mut conversation = None;
         let parent = match link {
@@ -435,6 +445,38 @@ impl Traffic {
         let parent = parent.map(|id| Parent { id, remote: true });
         let role = Role::Handle(Handle { resources, capacity });
         self.start_span(instance, parent, None, conversation, role);
+    }
+
+    fn call_back(&mut self, handle: Pick, cause: Pick) {
+        let is_caused = |span: &Span| matches!(span.role, Role::Handle(_)) && span.parent.is_some();
+        let Some(handle) = self.pick(handle, is_caused).cloned() else {
+            return;
+        };
+        let above = |span: &&Span| {
+            self.open
+                .iter()
+                .find(|it| Some(it.id) == span.parent.map(|parent| parent.id))
+        };
+        let causes: Vec<&Arc<str>> = std::iter::successors(Some(&handle), above)
+            .skip(1)
+            .take(self.open.len())
+            .flat_map(resources_occupied)
+            .collect();
+        let Some(place) = usize::from(cause).checked_rem(causes.len()) else {
+            return;
+        };
+        let role = Role::Call(Call {
+            target: Some(Arc::clone(causes[place])),
+            units: 1,
+            group: None,
+            detached: false,
+            timeout: None,
+        });
+        let parent = Parent {
+            id: handle.id,
+            remote: false,
+        };
+        self.start(handle.instance, Some(parent), role);
     }
 
     fn start_by(&mut self, by: By, role: Role, conversation: Option<Arc<str>>) {
@@ -558,6 +600,26 @@ impl Traffic {
 
     fn instance(&self, pick: Pick) -> InstanceId {
         self.instances[usize::from(pick) % self.instances.len()]
+    }
+
+    /// Whether all units are taken that somebody has spoken of.
+    fn is_busy(&self, name: &Arc<str>) -> bool {
+        let (mut held, mut capacity) = (0, 1);
+        for span in self.open.iter().filter(|span| resources(&span.role).contains(name)) {
+            match &span.role {
+                Role::Handle(handle) => {
+                    held += 1;
+                    capacity = capacity.max(handle.capacity.unwrap_or(1));
+                }
+                Role::Hold(hold) => {
+                    held += hold.units;
+                    capacity = capacity.max(hold.capacity.unwrap_or(1));
+                }
+                Role::Member(member) => capacity += member.units,
+                Role::Call(_) | Role::Structural => {}
+            }
+        }
+        held >= capacity
     }
 
     /// One of the open spans of some kind.
