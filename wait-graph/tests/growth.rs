@@ -77,7 +77,7 @@ fn play(graph: &mut WaitGraph, now: &mut Duration, round: u64, bytes: &[u8]) {
                 if let Event::Started(span) = &event {
                     instances.push(span.instance);
                 }
-                graph.apply(*now, event);
+                graph.apply(*now, &event);
             }
             Input::Describe(id, service) => graph.describe_instance(instance(id, round), name(&service, round)),
             Input::Expire => graph.expire(*now),
@@ -85,7 +85,7 @@ fn play(graph: &mut WaitGraph, now: &mut Duration, round: u64, bytes: &[u8]) {
     }
     let _ = graph.deadlocks();
     for id in instances {
-        graph.apply(*now, Event::InstanceGone(id));
+        graph.apply(*now, &Event::InstanceGone(id));
     }
 }
 

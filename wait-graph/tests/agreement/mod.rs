@@ -32,6 +32,16 @@ pub(crate) fn agree(history: &History, compare: Compare) -> Result<(), String> {
     pair.compare().map_err(|difference| format!("at the end: {difference}"))
 }
 
+/// Tells the engine, and answers whether that changed anything.
+pub(crate) fn tell(engine: &mut WaitGraph, now: Duration, input: &Input) -> bool {
+    match input {
+        Input::Event(event) => return engine.apply(now, event).changed,
+        Input::Describe(instance, service) => engine.describe_instance(*instance, Arc::clone(service)),
+        Input::Expire => engine.expire(now),
+    }
+    true
+}
+
 /// The two graphs, and what there is to ask them about.
 pub(crate) struct Pair {
     engine: WaitGraph,
@@ -60,23 +70,16 @@ impl Pair {
     /// Tells both.
     pub(crate) fn step(&mut self, step: &Step) -> Result<(), String> {
         self.now = self.now.saturating_add(step.after);
+        let found = tell(&mut self.engine, self.now, &step.input);
         match &step.input {
             Input::Event(event) => {
                 self.take_note(event);
-                let found = self.engine.apply(self.now, event).changed;
-                same("changed", &found, &self.oracle.apply(self.now, event))
+                return same("changed", &found, &self.oracle.apply(self.now, event));
             }
-            Input::Describe(instance, service) => {
-                self.engine.describe_instance(*instance, Arc::clone(service));
-                self.oracle.describe_instance(*instance, Arc::clone(service));
-                Ok(())
-            }
-            Input::Expire => {
-                self.engine.expire(self.now);
-                self.oracle.expire(self.now);
-                Ok(())
-            }
+            Input::Describe(instance, service) => self.oracle.describe_instance(*instance, Arc::clone(service)),
+            Input::Expire => self.oracle.expire(self.now),
         }
+        Ok(())
     }
 
     /// What the engine puts off may leave tasks live that are dead, never the other way round.
@@ -141,11 +144,14 @@ impl Pair {
         Ok(())
     }
 
-    /// Lets the engine do what it has put off.
-    fn settle(&mut self) {
+    /// Lets the engine do what it has put off. Answers whether there was anything.
+    pub(crate) fn settle(&mut self) -> bool {
+        let mut was_put_off = false;
         while let Settled::PassDueAt(due_at) = self.engine.settle(self.now) {
+            was_put_off = true;
             self.now = due_at;
         }
+        was_put_off
     }
 
     /// Remembers whom to ask about.

@@ -22,6 +22,9 @@ const RESOURCES_MAX: u8 = 4;
 /// Longer than any name that is inlined, cut or padded somewhere.
 const LONG_NAME: usize = 5000;
 
+/// Longer than anything is remembered, and than any two times that a graph is told are apart.
+const YEAR: Duration = Duration::from_secs(31_536_000);
+
 /// The history that these bytes say, until they end.
 pub(crate) fn history(bytes: &[u8]) -> History {
     let mut bytes = Bytes(bytes);
@@ -82,7 +85,7 @@ impl Bytes<'_> {
 
     fn step(&mut self) -> Option<Step> {
         let after = match self.byte()? {
-            255 => Duration::MAX,
+            255 => YEAR,
             254 => Duration::from_secs(60),
             253 => Duration::from_secs(1),
             byte => Duration::from_millis((u64::from(byte) + 1) % 12),
