@@ -151,8 +151,12 @@ impl Simulation {
 
     fn restart(&mut self) {
         self.restart_at = None;
-        // One that remembers nothing gives everybody a second, which is too little for whoever stalls.
+        // One that remembers nobody gives everybody a moment, which is too little for whoever stalls or is cut off.
         let remembers = !self.wire.is_settled() || self.random.percent(60);
+        if !remembers {
+            self.world.spare(self.now + START_SETTLE);
+            self.wire.spare(self.now + START_SETTLE);
+        }
         let awaited = if remembers {
             self.remembered.clone()
         } else {

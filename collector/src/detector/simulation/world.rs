@@ -204,6 +204,8 @@ pub(super) struct World {
     calls: BTreeMap<u64, Call>,
     last_id: u64,
     season: Season,
+    /// Until then no process stalls.
+    spared_until: Duration,
     /// Something has happened that may make the dead live again.
     excused: bool,
     pub(super) truth: Truth,
@@ -235,6 +237,7 @@ impl World {
             calls: BTreeMap::new(),
             last_id: 0,
             season: Season::Chaos,
+            spared_until: now,
             excused: false,
             truth: Truth::default(),
             doubt: Doubt::default(),
@@ -292,6 +295,11 @@ impl World {
             self.resume(instance);
         }
         self.look()
+    }
+
+    /// Every process runs until then.
+    pub(super) fn spare(&mut self, until: Duration) {
+        self.spared_until = until;
     }
 
     /// Everybody gives up.
@@ -481,7 +489,7 @@ impl World {
         match self.random.below(5) {
             0 if self.nature.crashes && living.len() > 1 => self.crash(instance),
             1 | 2 if self.nature.stalls && !self.instances[instance].is_stalled => {
-                let stall = if self.random.percent(60) {
+                let stall = if self.random.percent(60) || self.now < self.spared_until {
                     Stall::Application
                 } else {
                     Stall::Process
