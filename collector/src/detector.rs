@@ -24,6 +24,7 @@ use standoff_wait_graph::{Episodes, InstanceId, Limits, WaitGraph};
 use crate::alerts::{Alerts, EpisodeId};
 use crate::confirm::Confirmations;
 use crate::decode::DecodeError;
+use crate::departures::Departures;
 use crate::detector::judgement::{Confirmed, Suspect};
 use crate::host::Sight;
 use crate::instances::{ConnectionId, INSTANCES_MAX, Identity, Instances, OPEN_SET_SPANS_MAX, Presence};
@@ -129,6 +130,7 @@ pub(crate) struct Detector {
     started_at: Duration,
     graph: WaitGraph,
     instances: Instances,
+    departures: Departures,
     episodes: Episodes,
     /// Episodes that have not been confirmed, or have grown since.
     suspects: BTreeMap<EpisodeId, Suspect>,
@@ -165,6 +167,7 @@ impl Detector {
             started_at: now,
             graph: WaitGraph::new(Limits::default()),
             instances: Instances::default(),
+            departures: Departures::default(),
             episodes: Episodes::default(),
             suspects: BTreeMap::new(),
             confirmed: BTreeMap::new(),

@@ -147,6 +147,11 @@ impl WaitGraph {
         self.spans.servers(resource).into_iter().collect()
     }
 
+    /// What an instance has served or been a member of. Nothing once it is gone.
+    pub fn served_by(&self, instance: InstanceId) -> Vec<Arc<str>> {
+        self.spans.served_by(instance)
+    }
+
     /// A resource that an open span names.
     pub fn resource(&self, name: &str) -> Option<Resource> {
         let resource = self.spans.resource(name)?;

@@ -186,6 +186,12 @@ impl Spans {
         servers
     }
 
+    /// The names that an instance has served.
+    pub(crate) fn served_by(&self, instance: InstanceId) -> Vec<Arc<str>> {
+        let names = self.served.names(instance);
+        names.map(|name| Arc::clone(self.store.symbols.text(name))).collect()
+    }
+
     /// Whether more than one instance has served the name.
     pub(crate) fn is_served_by_several(&self, name: &str) -> bool {
         self.served.by_several(self.store.symbols.find(name))

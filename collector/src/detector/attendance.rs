@@ -207,6 +207,7 @@ impl Detector {
 
     /// The instance has said goodbye, or is known to be dead.
     pub(super) fn gone(&mut self, now: Duration, id: InstanceId) {
+        self.departures.leave(now, self.graph.served_by(id));
         self.apply(now, Event::InstanceGone(id), Resolution::InstanceLost);
         if let Some(instance) = self.instances.remove(id) {
             tracing::info!(instance = instance.identity.key.instance_id, "instance is gone");

@@ -61,7 +61,7 @@ impl Detector {
         self.settles_at.map_or(paced, |at| paced.max(at))
     }
 
-    /// Whether the graph has drawn all its conclusions. If not, [`Detector::next_look`] waits for them.
+    /// Whether the graph has drawn all its conclusions. If not, [`Detector::next_evaluation`] waits for them.
     pub(super) fn is_settled(&mut self, now: Duration) -> bool {
         self.settles_at = match self.graph.settle(now) {
             Settled::Exact => None,
@@ -101,7 +101,7 @@ impl Detector {
     }
 
     /// Before when a core may not be asked about: somebody who could serve its queued calls may just be joining, or, when
-    /// the collector has just started, may not have been heard of yet.
+    /// the collector has just started, may not have been heard of yet. Never if somebody has left who may have accepted one.
     fn settled_at(&self, suspect: &Suspect) -> Duration {
         let queued = || {
             let waits = suspect.deadlock.core.iter().flat_map(|task| &task.waits);
@@ -110,6 +110,9 @@ impl Detector {
         let lease_after_start = self.started_at + self.times.lease;
         if queued().next().is_none() {
             return Duration::ZERO;
+        }
+        if queued().any(|wait| self.departures.may_have_accepted(wait)) {
+            return Duration::MAX;
         }
         if !queued()
             .filter_map(|wait| wait.target.as_deref())

@@ -256,7 +256,11 @@ impl Simulation {
             let servers = self.detector.graph.servers(&name);
             let presence = |id| self.detector.instances.get(id).map(|it| it.presence);
             if servers.into_iter().any(|it| presence(it) == Some(Presence::Silent)) {
-                self.world.doubt.note(name);
+                self.world.doubt.note(name.clone());
+            }
+            // Nor can anybody ask those who have left what they had accepted.
+            if let Some(until) = self.detector.departures.concern_until(&name) {
+                self.world.doubt.note_left(name, until);
             }
         }
         let dead = self.world.dead(Some(&self.world.doubt));

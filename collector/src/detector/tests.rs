@@ -671,3 +671,32 @@ fn what_is_left_of_a_deadlock_that_was_told_is_a_suspect_of_its_own() {
     };
     assert_eq!(suspected.summary, "B → C → B");
 }
+
+/// ```text
+/// a1 holds A ──c1──▶ X   answered in no time by an instance that says goodbye; A has not read the reply
+///     ▲              │
+///     └─────c2───────┘   X has moved, and its next turn there calls A
+/// ```
+#[test]
+fn whom_nobody_can_ask_may_have_answered() {
+    let mut rig = Rig::new();
+    for name in ["a", "x", "y"] {
+        rig.connect(name);
+    }
+    rig.start("x", handle(0xe1, 0, "X"));
+    rig.end("x", 0xe1, Outcome::Finished);
+    rig.start("a", handle(0xa1, 0, "A"));
+    rig.start("a", call(0xc1, 0xa1, "X"));
+    let connection = rig.instances["x"].connection;
+    rig.step(Input::Goodbye { connection });
+    rig.start("y", handle(0xb1, 0, "X"));
+    rig.start("y", call(0xc2, 0xb1, "A"));
+    rig.pass(ms(3000));
+    assert_eq!(rig.alerts(Filter::Suspected).len(), 1);
+    assert_eq!(rig.history(), []);
+
+    // The same waits anew, from long after it has left.
+    rig.end("a", 0xc1, Outcome::Timeout);
+    rig.start("a", call(0xc3, 0xa1, "X"));
+    assert_eq!(rig.history(), [AlertState::Firing]);
+}

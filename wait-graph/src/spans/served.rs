@@ -123,6 +123,12 @@ impl Served {
         }
     }
 
+    /// What an instance has served.
+    pub(crate) fn names(&self, instance: InstanceId) -> impl Iterator<Item = Symbol> {
+        let recorded = self.by_instance.get(&instance).into_iter().flatten().copied();
+        recorded.filter(move |name| self.pairs.contains_key(&(*name, instance)))
+    }
+
     /// The instance is gone.
     pub(crate) fn forget(&mut self, instance: InstanceId, symbols: &mut Symbols) -> Change {
         let mut change = Change {

@@ -136,6 +136,7 @@ struct Call {
     instance: usize,
     target: Target,
     place: Place,
+    started_at: Duration,
     attempt: Option<u64>,
     /// A handler of it was lost, and another one may have it.
     was_orphaned: bool,
@@ -898,6 +899,7 @@ impl World {
                     instance,
                     target: *target,
                     place: Place::Queued,
+                    started_at: self.now,
                     attempt,
                     was_orphaned: false,
                 },
