@@ -65,8 +65,6 @@ mod search;
 mod tests;
 mod visits;
 
-pub(crate) use among::{Among, dead_among};
+pub(crate) use among::Among;
 pub(crate) use ids::{Fate, GroupOf, NewWait, Occupier, ResourceIx, Slot, Symbol, TaskId, TaskIx, WaitIx};
 pub(crate) use picture::Picture;
-pub(crate) use read::Group;
-pub(crate) use records::{Resource, Task, Wait};

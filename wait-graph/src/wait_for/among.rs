@@ -103,8 +103,11 @@ impl<'a> Among<'a> {
     }
 
     fn enter(&mut self, part: &[TaskIx]) {
-        for task in part.iter().filter(|task| self.picture.is_dead(**task)) {
-            let number = &mut self.number[self.picture.tasks[task.0].mark as usize];
+        for task in part {
+            let Some(place) = self.picture.place_among_dead(*task) else {
+                continue;
+            };
+            let number = &mut self.number[place];
             if *number == NONE {
                 *number = self.members.len() as u32;
                 self.members.push(Member {
@@ -118,7 +121,9 @@ impl<'a> Among<'a> {
 
     fn leave(&mut self) {
         for member in self.members.drain(..) {
-            self.number[self.picture.tasks[member.task].mark as usize] = NONE;
+            if let Some(place) = self.picture.place_among_dead(TaskIx(member.task)) {
+                self.number[place] = NONE;
+            }
         }
         self.groups.clear();
         self.waits.clear();
@@ -128,13 +133,8 @@ impl<'a> Among<'a> {
 
     /// The number of a task of the part.
     fn number(&self, task: u32) -> Option<u32> {
-        let row = &self.picture.tasks[task];
-        let number = if row.is_dead {
-            self.number[row.mark as usize]
-        } else {
-            NONE
-        };
-        (number != NONE).then_some(number)
+        let place = self.picture.place_among_dead(TaskIx(task))?;
+        (self.number[place] != NONE).then_some(self.number[place])
     }
 
     /// What the part occupies nobody is granted.
@@ -275,9 +275,4 @@ impl<'a> Among<'a> {
 /// The tasks that handle a wait.
 fn handlers(picture: &Picture, wait: u32) -> impl Iterator<Item = u32> {
     picture.handlers(WaitIx(wait)).map(|(task, _)| task.0)
-}
-
-/// [`Among::dead`] for a single part.
-pub(crate) fn dead_among(picture: &Picture, part: &[TaskIx]) -> Vec<TaskIx> {
-    Among::new(picture).dead(part)
 }

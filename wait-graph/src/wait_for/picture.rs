@@ -3,10 +3,10 @@
 //! Every change keeps [`super::flags`] up to date for those who are dead so far, and takes note of who may have become
 //! live or dead by it. Deciding that is left to [`super::decide`].
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::hash::{BuildHasherDefault, DefaultHasher};
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::deadlock::{CallState, Capacity};
+use crate::hashing::IdMap;
 use crate::span::Quorum;
 
 use super::budget::Budget;
@@ -17,8 +17,8 @@ use super::records::{Edge, Extra, GroupRow, Occupation, Resource, Task, Wait};
 use super::rows::{Chained, Links, NONE, Rows};
 use super::visits::Search;
 
-/// A table whose answers do not differ from run to run, and which nobody iterates over.
-pub(super) type Table<K> = HashMap<K, u32, BuildHasherDefault<DefaultHasher>>;
+/// Rows by what they are about.
+pub(super) type Table<K> = IdMap<K, u32>;
 
 /// Everything that decides who can proceed, and who can.
 #[derive(Debug, Default)]
@@ -80,11 +80,6 @@ impl Chained for Queue<'_> {
 }
 
 impl Picture {
-    /// An empty picture.
-    pub(crate) fn new() -> Self {
-        Self::default()
-    }
-
     pub(crate) fn add_task(&mut self, id: TaskId, slot: Slot, is_silent: bool) -> TaskIx {
         TaskIx(self.tasks.insert(Task {
             id,

@@ -79,10 +79,6 @@ impl Picture {
         &self.resources[resource.0]
     }
 
-    pub(crate) fn is_dead(&self, task: TaskIx) -> bool {
-        self.tasks[task.0].is_dead
-    }
-
     /// Everybody who is dead, in no particular order, in time linear in their number.
     pub(crate) fn dead(&self) -> impl Iterator<Item = TaskIx> {
         self.dead.iter().copied()
@@ -157,18 +153,6 @@ impl Picture {
             let (next, task, units) = self.occupant_after(resource.0, place)?;
             Some((next, (TaskIx(task), units)))
         })
-    }
-
-    /// The waits that are queued for a resource, in no particular order.
-    pub(crate) fn queue(&self, resource: ResourceIx) -> impl Iterator<Item = WaitIx> {
-        let row = &self.resources[resource.0];
-        let narrow = successors(filled(row.first_narrow), |wait| {
-            filled(self.waits[*wait].neighbours.next)
-        });
-        // A resource for which nobody queues for several units is not looked up.
-        let last = if row.wide == 0 { 0 } else { u32::MAX };
-        let wide = self.wide.range((resource.0, 0, 0)..(resource.0, last, last));
-        narrow.chain(wide.map(|(_, _, wait)| *wait)).map(WaitIx)
     }
 
     /// Whether a call is live, by who is dead now.

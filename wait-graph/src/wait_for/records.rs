@@ -198,10 +198,6 @@ impl Task {
     pub(crate) fn slot(&self) -> Slot {
         self.slot
     }
-
-    pub(crate) fn is_silent(&self) -> bool {
-        self.is_silent
-    }
 }
 
 impl Wait {
@@ -219,11 +215,6 @@ impl Wait {
 
     pub(crate) fn units(&self) -> u64 {
         u64::from(self.units)
-    }
-
-    /// It may have handlers that are not known: live.
-    pub(crate) fn is_uncertain(&self) -> bool {
-        self.is_uncertain
     }
 
     pub(crate) fn state(&self) -> CallState {

@@ -8,7 +8,8 @@ use super::model::{Model, ModelWait};
 use crate::deadlock::Capacity;
 use crate::span::{InstanceId, Quorum, SpanId};
 use crate::wait_for::budget::Steps;
-use crate::wait_for::{Among, Fate, GroupOf, NewWait, Occupier, Picture, Slot, Symbol, TaskId};
+use crate::wait_for::rows::NONE;
+use crate::wait_for::{Among, Fate, GroupOf, NewWait, Occupier, Picture, ResourceIx, Slot, Symbol, TaskId, WaitIx};
 
 /// A change. Whom it concerns is said by a number, modulo how many there are.
 #[derive(Clone, Debug)]
@@ -104,9 +105,18 @@ fn pick<T: Copy>(all: impl IntoIterator<Item = T>, number: usize) -> Option<T> {
     all.get(number.checked_rem(all.len())?).copied()
 }
 
+/// The waits that are queued for a resource.
+fn queue(picture: &Picture, resource: ResourceIx) -> BTreeSet<WaitIx> {
+    let filled = |wait: u32| (wait != NONE).then_some(wait);
+    let first = filled(picture.resources[resource.0].first_narrow);
+    let narrow = std::iter::successors(first, |wait| filled(picture.waits[*wait].neighbours.next));
+    let wide = picture.wide.iter().filter(|(of, ..)| *of == resource.0);
+    narrow.chain(wide.map(|(_, _, wait)| *wait)).map(WaitIx).collect()
+}
+
 impl Pair {
     fn new(steps: Option<Steps>) -> Self {
-        let mut picture = Picture::new();
+        let mut picture = Picture::default();
         if let Some(steps) = steps {
             picture.budget.limit(steps);
         }
@@ -289,8 +299,8 @@ impl Pair {
             assert_eq!(dead, model.dead());
         }
         for (task, is_silent) in &model.tasks {
-            assert_eq!(picture.is_dead(*task), dead.contains(task));
-            assert_eq!(picture.task(*task).is_silent(), *is_silent);
+            assert_eq!(picture.task(*task).is_dead, dead.contains(task));
+            assert_eq!(picture.task(*task).is_silent, *is_silent);
             assert_eq!(
                 picture.occupations(*task).collect::<BTreeMap<_, _>>(),
                 model.occupations(*task)
@@ -327,7 +337,7 @@ impl Pair {
             assert_eq!(resource.capacity(), model.capacity(*index));
             assert_eq!(resource.held(), model.held(*index));
             assert_eq!(resource.queued(), model.queue(*index).len() as u64);
-            assert_eq!(picture.queue(*index).collect::<BTreeSet<_>>(), model.queue(*index));
+            assert_eq!(queue(picture, *index), model.queue(*index));
             assert_eq!(
                 picture.occupants(*index).collect::<BTreeMap<_, _>>(),
                 model.occupants(*index)
