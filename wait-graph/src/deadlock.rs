@@ -1,5 +1,7 @@
 //! What comes out: deadlocks, with everything a reader or a confirmation needs to know of them.
 
+mod same;
+
 use std::sync::Arc;
 use std::time::Duration;
 

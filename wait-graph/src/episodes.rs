@@ -199,7 +199,7 @@ impl Episodes {
             return Some(Change::Opened { id, deadlock });
         };
         let (widest, widest_waits) = match episode.seen.take() {
-            Some(seen) if seen.current == current => {
+            Some(seen) if seen.current.says_the_same_as(&current) => {
                 episode.seen = Some(seen);
                 return None;
             }

@@ -14,6 +14,7 @@ mod dependencies;
 mod drawing;
 mod lists;
 mod named;
+mod numbers;
 mod order;
 mod report;
 mod titles;

@@ -178,14 +178,16 @@ impl<'a> Crowd<'a> {
             places.insert(task.id, place);
         }
         let mut waits_for = vec![BTreeSet::new(); order.len()];
+        // Those of one label who are queued for the same are blocked by the same list.
+        let mut taken = HashSet::new();
         for task in &deadlock.core {
-            let on = task
-                .waits
-                .iter()
-                .flat_map(|wait| wait.blocked_by.iter())
-                .filter_map(|id| places.get(id));
-            if let Some(place) = places.get(&task.id) {
-                waits_for[*place].extend(on.copied());
+            let Some(place) = places.get(&task.id).copied() else {
+                continue;
+            };
+            for wait in &task.waits {
+                if taken.insert((place, wait.blocked_by.as_ptr())) {
+                    waits_for[place].extend(wait.blocked_by.iter().filter_map(|id| places.get(id)));
+                }
             }
         }
         Self {

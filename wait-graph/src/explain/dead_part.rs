@@ -7,6 +7,7 @@
 use crate::deadlock::{CallState, Capacity};
 use crate::explain::lists::Lists;
 use crate::explain::named::Named;
+use crate::explain::numbers::Numbers;
 use crate::span::{Quorum, SpanId};
 use crate::wait_for::{Picture, ResourceIx, Symbol, TaskId, TaskIx, WaitIx};
 
@@ -72,29 +73,6 @@ pub(super) enum DependsOn<'a> {
     Units { resource: ResourceNo, needed: u64 },
 }
 
-/// Numbers by index, for a few indexes among many: untouched pages of the table cost nothing.
-struct Numbers(Vec<u32>);
-
-impl Numbers {
-    fn with_room_for(largest: Option<usize>) -> Self {
-        Self(vec![0; largest.map_or(0, |largest| largest + 1)])
-    }
-
-    fn get(&self, index: usize) -> Option<usize> {
-        self.0
-            .get(index)
-            .and_then(|number| number.checked_sub(1))
-            .map(|number| number as usize)
-    }
-
-    fn set(&mut self, index: usize, number: usize) {
-        if self.0.len() <= index {
-            self.0.resize((index + 1).max(2 * self.0.len()), 0);
-        }
-        self.0[index] = number as u32 + 1;
-    }
-}
-
 impl DeadPart {
     pub(super) fn of(picture: &Picture, named: &impl Named) -> Self {
         let mut tasks: Vec<(TaskId, TaskIx)> = picture.dead().map(|index| (picture.task(index).id(), index)).collect();
@@ -150,10 +128,6 @@ impl DeadPart {
     /// The dead tasks that occupy a resource, by id.
     pub(super) fn holders(&self, resource: ResourceNo) -> &[TaskNo] {
         &self.holders[resource]
-    }
-
-    pub(super) fn group_count(&self) -> usize {
-        self.groups.item_count()
     }
 }
 

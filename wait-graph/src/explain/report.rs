@@ -10,7 +10,7 @@ use crate::explain::dead_part::{DeadCall, DeadGroup, DeadPart, DependsOn, Resour
 use crate::explain::dependencies::Dependencies;
 use crate::explain::named::Named;
 use crate::explain::order::{Core, Seen};
-use crate::explain::titles::{self, Titles};
+use crate::explain::titles::Titles;
 use crate::explain::victims;
 use crate::span::SpanId;
 use crate::wait_for::{Picture, ResourceIx, Slot, TaskIx};

@@ -12,8 +12,9 @@ use xxhash_rust::xxh3::Xxh3;
 
 use crate::explain::dead_part::{DeadPart, TaskNo};
 use crate::explain::named::Named;
+use crate::explain::numbers::Numbers;
 use crate::names;
-use crate::wait_for::{Picture, TaskIx};
+use crate::wait_for::{Picture, ResourceIx, TaskIx};
 
 /// The number of a canonical name. The same text is the same number.
 pub(super) type TitleNo = usize;
@@ -124,22 +125,21 @@ impl Hash for Title<'_> {
 
 impl<'a> Titles<'a> {
     pub(super) fn of(picture: &Picture, dead: &DeadPart, named: &'a impl Named) -> Self {
-        let mut by_key: HashMap<[(usize, usize); 3], TitleNo> = HashMap::new();
-        let mut by_text: HashMap<Title<'a>, TitleNo> = HashMap::new();
-        let mut titles = Vec::new();
-        let number = |task: TaskNo| {
-            let title = title(picture, dead, named, task);
-            *by_key.entry(title.key()).or_insert_with(|| {
-                *by_text.entry(title).or_insert_with(|| {
-                    titles.push(title);
-                    titles.len() - 1
-                })
-            })
-        };
-        let of_tasks = (0..dead.tasks.len()).map(number).collect();
+        let mut numbering = Numbering::default();
+        let of_tasks = (0..dead.tasks.len()).map(|task| match least_resource(picture, named, dead.tasks[task]) {
+            Some((index, name)) => numbering.resource(index, name),
+            None => NAMELESS,
+        });
+        let mut of_tasks: Vec<TitleNo> = of_tasks.collect();
+        for (task, title) in of_tasks.iter_mut().enumerate().filter(|(_, title)| **title == NAMELESS) {
+            *title = numbering.own(Title::Own {
+                service: names::known_service(service(picture, named, dead.tasks[task])),
+                name: own_name(picture, dead, named, task).map_or("", |name| name),
+            });
+        }
         Self {
             of_tasks,
-            titles,
+            titles: numbering.titles,
             ranks: OnceCell::new(),
         }
     }
@@ -188,18 +188,53 @@ impl<'a> Titles<'a> {
     }
 }
 
-fn title<'a>(picture: &Picture, dead: &DeadPart, named: &'a impl Named, task: TaskNo) -> Title<'a> {
-    let index = dead.tasks[task];
-    let mut resources = picture
-        .occupations(index)
-        .map(|(resource, _)| named.text(picture.resource(resource).name()));
-    if let Some(first) = resources.next() {
-        return Title::Resource(resources.fold(first, |least, other| if other < least { other } else { least }));
+/// Stands for the title of a task that occupies nothing, until that is known.
+const NAMELESS: TitleNo = usize::MAX;
+
+/// Gives numbers to titles. First to all resources, each of which has a name that no other has; then to the others.
+#[derive(Default)]
+struct Numbering<'a> {
+    titles: Vec<Title<'a>>,
+    by_resource: Numbers,
+    by_key: HashMap<[(usize, usize); 3], TitleNo>,
+    /// All but resources that cannot be mistaken for a service and a span.
+    by_text: HashMap<Title<'a>, TitleNo>,
+}
+
+impl<'a> Numbering<'a> {
+    fn resource(&mut self, index: ResourceIx, name: &'a Arc<str>) -> TitleNo {
+        let place = index.0 as usize;
+        self.by_resource.get(place).unwrap_or_else(|| {
+            let number = self.titles.len();
+            self.titles.push(Title::Resource(name));
+            self.by_resource.set(place, number);
+            number
+        })
     }
-    Title::Own {
-        service: names::known_service(service(picture, named, index)),
-        name: own_name(picture, dead, named, task).map_or("", |name| name),
+
+    fn own(&mut self, title: Title<'a>) -> TitleNo {
+        if self.by_text.is_empty() {
+            let resources = self.titles.iter().copied().enumerate();
+            let alike = resources.filter(|(_, title)| title.parts()[0].contains('/'));
+            self.by_text = alike.map(|(number, title)| (title, number)).collect();
+        }
+        *self.by_key.entry(title.key()).or_insert_with(|| {
+            *self.by_text.entry(title).or_insert_with(|| {
+                self.titles.push(title);
+                self.titles.len() - 1
+            })
+        })
     }
+}
+
+fn least_resource<'a>(picture: &Picture, named: &'a impl Named, task: TaskIx) -> Option<(ResourceIx, &'a Arc<str>)> {
+    let name = |index| named.text(picture.resource(index).name());
+    let mut resources = picture.occupations(task).map(|(index, _)| index);
+    let first = resources.next()?;
+    Some(resources.fold((first, name(first)), |least, other| {
+        let other = (other, name(other));
+        if other.1 < least.1 { other } else { least }
+    }))
 }
 
 /// The name of the service where a task runs; empty if nobody has said.

@@ -2,7 +2,6 @@
 
 use petgraph::dot::{Config, Dot, RankDir};
 use petgraph::graph::{DiGraph, NodeIndex};
-use petgraph::visit::EdgeRef;
 
 use super::{Arrow, Drawing, Figure, Kind};
 use crate::deadlock::Deadlock;
