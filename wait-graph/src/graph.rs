@@ -73,17 +73,23 @@ impl WaitGraph {
     /// Does the pass over the whole graph if one is due. To be called after events, before the next question, and when
     /// the time has come that it names.
     pub fn settle(&mut self, now: Duration) -> Settled {
-        let picture = self.spans.picture_mut();
-        if !picture.pass_wanted() {
+        if !self.spans.is_behind() && !self.spans.picture().pass_wanted() {
             return Settled::Exact;
         }
         match self.pacing.may_pass(now) {
             Ok(()) => {
-                picture.full_pass();
+                self.spans.catch_up();
+                self.spans.picture_mut().full_pass();
                 Settled::Exact
             }
             Err(due_at) => Settled::PassDueAt(due_at),
         }
+    }
+
+    /// Whether so much has changed at once that nothing can be said before the pass that is due. Until then there are no
+    /// deadlocks, and other answers may be those of before.
+    pub fn is_behind(&self) -> bool {
+        self.spans.is_behind()
     }
 
     /// Changes whenever the answer of [`WaitGraph::deadlocks`] may have changed.
@@ -93,10 +99,11 @@ impl WaitGraph {
 
     /// Every deadlock there is, by name. The same open spans give the same result, whatever the order of events.
     ///
-    /// Nothing if the graph had to refuse a span that may still be open: see [`WaitGraph::is_complete`]. Takes time in
+    /// Nothing if the graph had to refuse a span that may still be open: see [`WaitGraph::is_complete`], nor while it
+    /// [is behind](WaitGraph::is_behind). Takes time in
     /// proportion to what is dead, not to what is open.
     pub fn deadlocks(&self) -> Vec<Deadlock> {
-        if !self.is_complete() {
+        if !self.is_complete() || self.spans.is_behind() {
             return Vec::new();
         }
         explain::deadlocks(self.spans.picture(), self.spans.store())

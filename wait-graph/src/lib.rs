@@ -47,15 +47,17 @@
 //!
 //! # How it is made
 //!
-//! Each step knows only the one before it, and every one but the first is worked out from scratch:
+//! Each step knows only the one before it, and tells the next one what has changed:
 //!
 //! ```text
-//!   events ──▶ facts ──▶ links ──▶ picture ──▶ liveness ──▶ cores ──▶ report ──▶ episodes
-//!              what is    who       tasks,      who can      what      what is    which is
-//!              open       belongs   waits,      still        causes    said       which over
-//!                         to whom   resources   proceed      it        of it      time
+//!   events ──▶ spans ──────────────▶ wait_for ─────────▶ explain ─────────────▶ episodes
+//!              what is open and       tasks, waits and    what causes it, who    which is
+//!              remembered, and who    resources, and      suffers from it, and   which over
+//!              belongs to whom        who is dead         what is said of it     time
 //! ```
 //!
+//! - **Work is done where something changes.** An event costs what it may have changed; the dead part is looked at only
+//!   when somebody asks for deadlocks.
 //! - **Order does not matter.** The facts are a set. The same events in another order, or twice, give the same report.
 //! - **Unknown is live.** Whatever is not known, contradictory, silent or forgotten for want of room counts as able to
 //!   proceed. It may hide a deadlock, and it never invents one.

@@ -15,6 +15,7 @@
 mod ages;
 mod conversations;
 mod derive;
+mod effort;
 mod ended;
 mod events;
 mod fates;
@@ -42,6 +43,7 @@ use crate::wait_for::{Picture, ResourceIx, TaskIx, WaitIx};
 use ages::Memory;
 use conversations::Conversations;
 use derive::Pending;
+use effort::Effort;
 use ended::EndedSpans;
 use fates::Fates;
 use instances::InstanceIx;
@@ -85,6 +87,7 @@ pub(crate) struct Spans {
     task_spans: Vec<u32>,
     /// What is to be derived again before the event is done with.
     pending: Pending,
+    effort: Effort,
     /// Open spans whose parents lead back to them.
     looping: u64,
     anomalies: Anomalies,

@@ -124,6 +124,10 @@ impl Detector {
         if self.dirty {
             self.evaluate(now, Resolution::Finished);
         }
+        if self.graph.is_behind() {
+            // Nobody knows what is suspected just now. Who is still suspected then is asked again.
+            return;
+        }
         for verdict in self.confirmations.answer(now, self.times.probe_timeout, id, answer) {
             match verdict {
                 Verdict::Confirmed(episode) => self.fire(now, episode),

@@ -73,6 +73,9 @@ impl Detector {
     /// Looks at what deadlocks there are. Episodes that are over by now ended as `ends_as`.
     pub(super) fn evaluate(&mut self, now: Duration, ends_as: Resolution) {
         self.dirty = !self.is_settled(now);
+        if self.graph.is_behind() {
+            return;
+        }
         self.last_evaluation = now;
         let revision = Some(self.graph.revision());
         let deadlocks = (self.revision != revision).then(|| self.graph.deadlocks());

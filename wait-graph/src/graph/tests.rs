@@ -302,3 +302,44 @@ fn what_open_spans_need_is_remembered() {
     assert_eq!(graph.call_state(id(11)), Some(CallState::Answered));
     assert_eq!(graph.stand_ins(id(11)), [id(11)]);
 }
+
+/// A deadlock of a server with itself, whose call lies so deep beneath its handle that nobody who comes from below could
+/// follow each of these spans at once.
+fn deep_self_call() -> Vec<Event> {
+    const DEPTH: u64 = 1000;
+    let mut events = vec![started(1, 1, 0, handle(&["A"]))];
+    for number in 0..DEPTH {
+        let mut event = started(10 + number, 1, 0, Role::Structural);
+        if let Event::Started(span) = &mut event {
+            let id = if number == 0 { SpanId(1) } else { SpanId(9 + number) };
+            span.parent = Some(crate::span::Parent { id, remote: false });
+        }
+        events.push(event);
+    }
+    let mut event = started(10 + DEPTH, 1, 0, call("A"));
+    if let Event::Started(span) = &mut event {
+        let id = SpanId(9 + DEPTH);
+        span.parent = Some(crate::span::Parent { id, remote: false });
+    }
+    events.push(event);
+    events
+}
+
+#[test]
+fn what_comes_from_below_is_put_off_and_then_the_same() {
+    let events = deep_self_call();
+    let expected = graph(events.clone()).deadlocks();
+    assert_eq!(expected[0].summary(), "A → A");
+    let mut graph = WaitGraph::new(Limits::default());
+    for event in events.iter().rev() {
+        graph.apply(Duration::ZERO, event);
+        assert!(graph.deadlocks().is_empty() || !graph.is_behind());
+    }
+    assert!(graph.is_behind(), "half a million of visits");
+    assert_eq!(graph.settle(Duration::ZERO), Settled::Exact);
+    assert_eq!(graph.deadlocks(), expected);
+    assert_eq!(graph.open_calls(), 1);
+    graph.apply(seconds(1), &finished(1));
+    assert_eq!(graph.settle(seconds(1)), Settled::Exact);
+    assert!(graph.deadlocks().is_empty());
+}

@@ -43,6 +43,15 @@ impl Conversations {
         self.ambiguous
     }
 
+    /// All of them are to be looked at again.
+    pub(super) fn change_all(&mut self) {
+        let mut names: Vec<Symbol> = self.by_name.keys().copied().collect();
+        names.sort_unstable();
+        for name in names {
+            self.change(name);
+        }
+    }
+
     fn change(&mut self, name: Symbol) {
         if let Some(conversation) = self.by_name.get_mut(&name)
             && !std::mem::replace(&mut conversation.has_changed, true)
@@ -114,6 +123,9 @@ impl Spans {
         while let Some(slot) = next.pop() {
             if !seen.insert(slot) {
                 continue;
+            }
+            if !self.effort.spend(1) {
+                return;
             }
             self.conversation_changed(slot);
             let mut child = self.store[slot].first_child;

@@ -62,9 +62,13 @@ impl Pending {
 }
 
 impl Spans {
-    /// Derives again whatever depends on what has changed.
+    /// Derives again whatever depends on what has changed, unless that is put off.
     pub(super) fn derive_pending(&mut self) {
         while let Some((slot, reason)) = self.pending.0.pop() {
+            if !self.effort.spend(1) {
+                self.pending.0.clear();
+                return;
+            }
             let reason = if self.store[slot].is_known() {
                 self.derive(slot, reason)
             } else {
@@ -93,7 +97,35 @@ impl Spans {
                 }
             }
         }
-        self.settle_conversations();
+        if !self.is_behind() {
+            self.settle_conversations();
+        }
+    }
+
+    /// Derives everything again, once from above to below.
+    pub(super) fn derive_all(&mut self) {
+        self.pending.0.clear();
+        let mut hinting = Vec::new();
+        let mut next = Vec::new();
+        for top in self.store.tops() {
+            next.push(top);
+            while let Some(slot) = next.pop() {
+                if self.store[slot].is_known() {
+                    self.derive(slot, Reason::BOTH);
+                    hinting.extend(self.store.hint(slot).some().map(|_| slot));
+                }
+                let mut child = self.store[slot].first_child;
+                while child.is_some() {
+                    next.extend((!self.store[child].is(Flag::Loop)).then_some(child));
+                    child = self.store[child].next;
+                }
+            }
+        }
+        // Where these run depends on spans that need not be above them.
+        for slot in hinting {
+            self.pending.push(slot, Reason::HOME_ABOVE);
+        }
+        self.derive_pending();
     }
 
     /// Derives what follows for one span, and returns what of it concerns those beneath.

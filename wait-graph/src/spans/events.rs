@@ -8,11 +8,13 @@ use crate::span::{Event, InstanceId, Role, Span, SpanId};
 
 use super::Spans;
 use super::derive::Reason;
+use super::fates::fate_by;
 use super::record::{Flag, Kind, State, nanoseconds};
 
 impl Spans {
     /// Takes note of an event, and of everything that follows. Returns whether it changed anything.
     pub(crate) fn apply(&mut self, now: Duration, event: &Event) -> bool {
+        self.effort.earn();
         let changed = match event {
             Event::Started(span) => self.start(now, span),
             Event::Finished(id) => self.finish(now, *id),
@@ -23,7 +25,7 @@ impl Spans {
         };
         self.derive_pending();
         self.make_room(now);
-        self.store.give_up_orphans();
+        self.clear_up();
         changed
     }
 
@@ -92,6 +94,7 @@ impl Spans {
 
     /// A span becomes known.
     fn admit(&mut self, now: Duration, span: &Span, state: State) {
+        self.effort.earn();
         let slot = self.store.make_place(span.id);
         let is_named = self.store[slot].first_child.is_some() || self.store[slot].is(Flag::Hinted);
         self.store.fill(slot, span, state);
@@ -147,8 +150,15 @@ impl Spans {
 
     /// An open span ends.
     fn end(&mut self, now: Duration, slot: Slot, end: State) {
+        self.effort.earn();
         let record = &self.store[slot];
         let kind = record.kind();
+        // The fate comes before the handler goes, so that the call is never queued in between.
+        let answers = (record.is(Flag::Handles) && !record.is(Flag::Converses)).then_some(Slot(record.extra));
+        if let Some(call) = answers {
+            self.count_fate(call, fate_by(end), true);
+        }
+        let record = &self.store[slot];
         self.looping -= u64::from(record.is(Flag::Loop));
         let reason = match kind {
             Kind::Call => {
@@ -179,6 +189,7 @@ impl Spans {
         self.store.leave_instance(slot);
         self.open -= 1;
         self.store[slot].set_state(end);
+        self.store[slot].set(Flag::Counts, answers.is_some());
         self.remember_end(now, slot);
         if !self.needs_above(slot) {
             self.shift_need_above(slot, false);

@@ -19,6 +19,8 @@ impl Spans {
     /// Forgets what is older than a minute, except ended spans that open ones need. Does something at most once a second.
     pub(crate) fn expire(&mut self, now: Duration) {
         if let Some(cutoff) = self.overdue(now) {
+            // What is kept of what is forgotten follows from what is derived.
+            self.catch_up();
             let mut ended = Vec::new();
             while let Some(slot) = self.ended.pop(cutoff, &mut self.store) {
                 ended.push(slot);
@@ -42,7 +44,7 @@ impl Spans {
             }
             self.readmit(now);
             self.derive_pending();
-            self.store.give_up_orphans();
+            self.clear_up();
         }
     }
 
@@ -78,6 +80,8 @@ impl Spans {
         if !self.is_crowded() {
             return;
         }
+        // What is kept of what is forgotten follows from what is derived.
+        self.catch_up();
         let limit = self.limits.ended_spans + self.needed;
         let mut ended = Vec::new();
         if self.ended.len() > limit {
@@ -131,6 +135,7 @@ impl Spans {
 
     /// Forgets an ended span. What is beneath it is derived again later, so that many may be forgotten at once.
     pub(super) fn forget(&mut self, slot: Slot) {
+        self.effort.earn();
         self.chains_changed(slot);
         if self.needs_above(slot) {
             self.shift_need_above(slot, false);

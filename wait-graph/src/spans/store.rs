@@ -157,6 +157,14 @@ impl Store {
         }
     }
 
+    /// All known spans and named places that nothing known is above.
+    pub(crate) fn tops(&self) -> Vec<Slot> {
+        let mut tops: Vec<Slot> = self.by_id.iter().map(|slot| Slot(*slot)).collect();
+        tops.retain(|slot| !self[*slot].above().is_some());
+        tops.sort_unstable();
+        tops
+    }
+
     /// Whether a start says the same as what is known. When it started is told by its age and so never exactly the same
     /// twice.
     pub(crate) fn is_same(&self, slot: Slot, span: &Span) -> bool {
