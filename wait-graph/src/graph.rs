@@ -76,7 +76,7 @@ impl WaitGraph {
         if !self.spans.is_behind() && !self.spans.picture().pass_wanted() {
             return Settled::Exact;
         }
-        match self.pacing.may_pass(now) {
+        match self.pacing.may_pass(now, self.spans.open_count()) {
             Ok(()) => {
                 self.spans.catch_up();
                 self.spans.picture_mut().full_pass();

@@ -250,7 +250,7 @@ impl Spans {
             self.look_at_all_capacities();
             return;
         }
-        for name in change.names {
+        for name in change.names.into_iter().chain(change.name) {
             self.look_at_capacity(name);
         }
     }

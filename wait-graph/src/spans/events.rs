@@ -56,9 +56,6 @@ impl Spans {
         }
         let is_gone = self.gone.contains(&span.instance);
         let has_instance = self.enter(span.instance);
-        if has_instance {
-            self.record_service(span);
-        }
         if self.early_finishes.forget(&span.id) {
             self.admit(now, span, State::Finished);
         } else if is_gone {
@@ -68,6 +65,10 @@ impl Spans {
             self.refuse(now, span);
         } else {
             self.admit(now, span, State::Open);
+        }
+        // Last, since the names are known by then.
+        if has_instance {
+            self.record_service(span);
         }
         true
     }

@@ -3,7 +3,7 @@
 //! Remembered for as long as the instance is not gone, however long ago it served; only when there are too many is the
 //! one forgotten that was served longest ago.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::hashing::IdMap;
 use crate::span::InstanceId;
@@ -12,8 +12,9 @@ use crate::symbols::{Symbol, Symbols};
 /// Pairs of a name and an instance that has served it.
 #[derive(Debug, Default)]
 pub(crate) struct Served {
-    pairs: IdMap<(Symbol, InstanceId), Serving>,
-    by_name: IdMap<Symbol, Name>,
+    /// Under their symbols.
+    names: Vec<Option<Name>>,
+    pairs: usize,
     /// Each name as often as it was new; names that were forgotten since may be among them.
     by_instance: IdMap<InstanceId, Vec<Symbol>>,
     /// Counts what is recorded, to know what was served longest ago.
@@ -29,40 +30,84 @@ struct Serving {
     offers: bool,
 }
 
-/// Who has served a name.
+/// Who has served a name. Most names are served by one instance only.
 #[derive(Debug)]
 struct Name {
-    /// How many of them have declared a capacity.
-    offers: usize,
     first: InstanceId,
-    /// Most names are served by one instance only.
-    others: BTreeSet<InstanceId>,
+    serving: Serving,
+    others: Option<Box<Others>>,
+}
+
+#[derive(Debug, Default)]
+struct Others {
+    serving: BTreeMap<InstanceId, Serving>,
+    /// How many of them offer.
+    offers: usize,
 }
 
 impl Name {
-    fn instances(&self) -> impl Iterator<Item = InstanceId> {
-        std::iter::once(self.first).chain(self.others.iter().copied())
+    fn all(&self) -> impl Iterator<Item = (InstanceId, Serving)> {
+        let others = self.others.iter().flat_map(|others| &others.serving);
+        std::iter::once((self.first, self.serving)).chain(others.map(|(instance, serving)| (*instance, *serving)))
     }
 
-    /// Returns whether nobody is left.
-    fn remove(&mut self, instance: InstanceId) -> bool {
-        if instance != self.first {
-            self.others.remove(&instance);
-            return false;
+    fn is_served_by(&self, instance: InstanceId) -> bool {
+        let others = self.others.as_ref();
+        self.first == instance || others.is_some_and(|others| others.serving.contains_key(&instance))
+    }
+
+    fn has_offers(&self) -> bool {
+        self.serving.offers || self.others.as_ref().is_some_and(|others| others.offers > 0)
+    }
+
+    /// Returns what was known of the instance.
+    fn record(&mut self, instance: InstanceId, now: Serving) -> Option<Serving> {
+        let serving = if instance == self.first {
+            &mut self.serving
+        } else {
+            let others = self.others.get_or_insert_default();
+            let Some(serving) = others.serving.get_mut(&instance) else {
+                others.serving.insert(instance, now);
+                others.offers += usize::from(now.offers);
+                return None;
+            };
+            others.offers += usize::from(now.offers && !serving.offers);
+            serving
+        };
+        let before = *serving;
+        *serving = Serving {
+            last: now.last,
+            offers: now.offers || before.offers,
+        };
+        Some(before)
+    }
+
+    /// Returns whether nobody is left; `None` if the instance was not among them.
+    fn remove(&mut self, instance: InstanceId) -> Option<bool> {
+        let next = if instance == self.first {
+            self.others.as_mut().and_then(|others| others.serving.pop_first())
+        } else {
+            let others = self.others.as_mut()?;
+            let serving = others.serving.remove(&instance)?;
+            others.offers -= usize::from(serving.offers);
+            return Some(false);
+        };
+        let Some((first, serving)) = next else {
+            return Some(true);
+        };
+        if let Some(others) = &mut self.others {
+            others.offers -= usize::from(serving.offers);
         }
-        match self.others.pop_first() {
-            Some(other) => {
-                self.first = other;
-                false
-            }
-            None => true,
-        }
+        (self.first, self.serving) = (first, serving);
+        Some(false)
     }
 }
 
 /// The names of which something has changed. Some of them may not be in use any more.
 #[derive(Debug, Default)]
 pub(crate) struct Change {
+    /// The one that was recorded.
+    pub(crate) name: Option<Symbol>,
     pub(crate) names: Vec<Symbol>,
     /// Any name.
     pub(crate) all: bool,
@@ -81,52 +126,44 @@ impl Served {
         symbols: &mut Symbols,
     ) -> Option<Change> {
         self.turn += 1;
-        let before = self.pairs.get(&(name, instance)).copied();
-        let offered = before.is_some_and(|it| it.offers);
         let serving = Serving {
             last: self.turn,
-            offers: offers || offered,
+            offers,
         };
-        self.pairs.insert((name, instance), serving);
+        let at = name.0 as usize;
+        if at >= self.names.len() {
+            self.names.resize_with(at + 1, || None);
+        }
+        let before = if let Some(known) = &mut self.names[at] {
+            known.record(instance, serving)
+        } else {
+            symbols.keep(name);
+            self.names[at] = Some(Name {
+                first: instance,
+                serving,
+                others: None,
+            });
+            None
+        };
         if before.is_none() {
-            self.add(name, instance, symbols);
+            self.pairs += 1;
+            self.by_instance.entry(instance).or_default().push(name);
         }
-        if offers
-            && !offered
-            && let Some(known) = self.by_name.get_mut(&name)
-        {
-            known.offers += 1;
-        }
-        let is_news = before.is_none() || offers && !offered;
+        let is_news = before.is_none_or(|before| offers && !before.offers);
         let mut change = is_news.then(|| Change {
-            names: vec![name],
+            name: Some(name),
             ..Change::default()
         });
-        if self.pairs.len() > limit {
+        if self.pairs > limit {
             self.make_room(limit, change.get_or_insert_default(), symbols);
         }
         change
     }
 
-    fn add(&mut self, name: Symbol, instance: InstanceId, symbols: &mut Symbols) {
-        self.by_instance.entry(instance).or_default().push(name);
-        if let Some(known) = self.by_name.get_mut(&name) {
-            known.others.insert(instance);
-        } else {
-            symbols.keep(name);
-            let first = Name {
-                offers: 0,
-                first: instance,
-                others: BTreeSet::new(),
-            };
-            self.by_name.insert(name, first);
-        }
-    }
-
     /// What an instance has served.
     pub(crate) fn names(&self, instance: InstanceId) -> impl Iterator<Item = Symbol> {
         let recorded = self.by_instance.get(&instance).into_iter().flatten().copied();
-        recorded.filter(move |name| self.pairs.contains_key(&(*name, instance)))
+        recorded.filter(move |name| self.name(Some(*name)).is_some_and(|known| known.is_served_by(instance)))
     }
 
     /// The instance is gone.
@@ -142,31 +179,34 @@ impl Served {
     }
 
     fn remove(&mut self, name: Symbol, instance: InstanceId, change: &mut Change, symbols: &mut Symbols) {
-        let Some(serving) = self.pairs.remove(&(name, instance)) else {
+        let Some(known) = self.names.get_mut(name.0 as usize) else {
             return;
         };
-        if let Some(known) = self.by_name.get_mut(&name) {
-            known.offers -= usize::from(serving.offers);
-            if known.remove(instance) {
-                self.by_name.remove(&name);
-                symbols.release(name);
-            }
-            change.names.push(name);
+        let Some(is_last) = known.as_mut().and_then(|known| known.remove(instance)) else {
+            return;
+        };
+        self.pairs -= 1;
+        change.names.push(name);
+        if is_last {
+            *known = None;
+            symbols.release(name);
         }
+    }
+
+    fn name(&self, name: Option<Symbol>) -> Option<&Name> {
+        self.names.get(name?.0 as usize)?.as_ref()
     }
 
     /// The instances that have served the name.
     pub(crate) fn instances(&self, name: Option<Symbol>) -> BTreeSet<InstanceId> {
-        let known = name.and_then(|name| self.by_name.get(&name));
-        let recorded = known.into_iter().flat_map(Name::instances);
+        let recorded = self.name(name).into_iter().flat_map(Name::all).map(|it| it.0);
         recorded.chain(self.offer_anything.iter().copied()).collect()
     }
 
     /// Whether more than one instance has served the name.
     pub(crate) fn by_several(&self, name: Option<Symbol>) -> bool {
-        let known = name.and_then(|name| self.by_name.get(&name));
         if self.offer_anything.is_empty() {
-            known.is_some_and(|it| it.instances().nth(1).is_some())
+            self.name(name).is_some_and(|known| known.all().nth(1).is_some())
         } else {
             self.instances(name).len() > 1
         }
@@ -174,19 +214,17 @@ impl Served {
 
     /// Whether an instance has declared on a handle what it offers of the name.
     pub(crate) fn has_offers(&self, name: Symbol) -> bool {
-        self.by_name.get(&name).is_some_and(|it| it.offers > 0)
+        self.name(Some(name)).is_some_and(Name::has_offers)
     }
 
     /// Pairs without a capacity go first: no verdict rests on them.
     fn make_room(&mut self, limit: usize, change: &mut Change, symbols: &mut Symbols) {
-        let excess = self.pairs.len().saturating_sub(limit - limit / 8);
-        let mut oldest: Vec<(bool, u64, Symbol, InstanceId)> = Vec::with_capacity(self.pairs.len());
-        #[expect(
-            clippy::iter_over_hash_type,
-            reason = "sorted below, and no two were recorded in one turn"
-        )]
-        for ((name, instance), serving) in &self.pairs {
-            oldest.push((serving.offers, serving.last, *name, *instance));
+        let excess = self.pairs.saturating_sub(limit - limit / 8);
+        let mut oldest: Vec<(bool, u64, Symbol, InstanceId)> = Vec::with_capacity(self.pairs);
+        for (at, known) in self.names.iter().enumerate() {
+            let name = Symbol(u32::try_from(at).unwrap_or(u32::MAX));
+            let pairs = known.iter().flat_map(Name::all);
+            oldest.extend(pairs.map(|(instance, serving)| (serving.offers, serving.last, name, instance)));
         }
         oldest.sort_unstable();
         oldest.truncate(excess);
@@ -197,11 +235,15 @@ impl Served {
                 change.all |= self.offer_anything.insert(instance);
             }
         }
-        self.by_instance.retain(|instance, names| {
-            names.retain(|name| self.pairs.contains_key(&(*name, *instance)));
-            names.sort_unstable();
-            names.dedup();
-            !names.is_empty()
+        let Self { names, by_instance, .. } = self;
+        by_instance.retain(|instance, served| {
+            served.sort_unstable();
+            served.dedup();
+            served.retain(|name| {
+                let known = names.get(name.0 as usize).and_then(Option::as_ref);
+                known.is_some_and(|known| known.is_served_by(*instance))
+            });
+            !served.is_empty()
         });
     }
 }
@@ -231,7 +273,7 @@ mod tests {
         served.forget(A, &mut symbols);
         assert!(!served.by_several(name) && !name.is_some_and(|name| served.has_offers(name)));
         served.forget(B, &mut symbols);
-        assert!(served.pairs.is_empty() && served.by_name.is_empty());
+        assert!(served.pairs == 0 && served.names.iter().all(Option::is_none));
         assert_eq!(symbols.find("worker"), None);
     }
 
