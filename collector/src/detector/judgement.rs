@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use standoff_protocol::api::{Alert, Evidence, Resolution};
 use standoff_protocol::stream::{Outcome, from_collector};
-use standoff_wait_graph::{CallState, Change, Deadlock, Event, Settled, SpanId};
+use standoff_wait_graph::{CallState, Change, DeadWait, Deadlock, Event, Settled, SpanId};
 
 use super::{Detector, EXPLAINED_SPACING, EXPLAINED_TASKS, Effect, Published, START_SETTLE};
 use crate::alerts::EpisodeId;
@@ -72,6 +72,41 @@ impl Detector {
 
     /// Looks at what deadlocks there are. Episodes that are over by now ended as `ends_as`.
     pub(super) fn evaluate(&mut self, now: Duration, ends_as: Resolution) {
+        self.compare(now, ends_as);
+        loop {
+            let doubtful = self.doubtful();
+            if doubtful.is_empty() {
+                break;
+            }
+            for call in doubtful {
+                self.refuted_total += 1;
+                self.graph.apply(now, &Event::Answered(call));
+            }
+            self.compare(now, Resolution::Finished);
+        }
+        // Also of those that look the same: who could have accepted their calls may have changed.
+        for (id, suspect) in &self.suspects {
+            let questions = Questions::about(&suspect.deadlock, &self.graph);
+            self.confirmations.watch(*id, questions, self.settled_at(suspect));
+        }
+    }
+
+    /// The calls on which a suspicion rests, and of which nobody can say any more that they were not answered.
+    fn doubtful(&self) -> BTreeSet<SpanId> {
+        let mut doubtful = BTreeSet::new();
+        for (id, suspect) in &self.suspects {
+            let confirmed = self.confirmed.get(id);
+            let is_open_question = |wait: &&DeadWait| {
+                wait.state == CallState::Queued
+                    && confirmed.is_none_or(|it| !it.waits.contains(&wait.call))
+                    && self.departures.may_have_accepted(wait)
+            };
+            doubtful.extend(suspect.deadlock.waits().filter(is_open_question).map(|wait| wait.call));
+        }
+        doubtful
+    }
+
+    fn compare(&mut self, now: Duration, ends_as: Resolution) {
         self.dirty = !self.is_settled(now);
         if self.graph.is_behind() {
             return;
@@ -88,11 +123,6 @@ impl Detector {
                 Change::Merged { id, .. } => self.resolve(now, id, Resolution::Merged),
             }
         }
-        // Also those that look the same: who could have accepted their calls may have changed.
-        for (id, suspect) in &self.suspects {
-            let questions = Questions::about(&suspect.deadlock, &self.graph);
-            self.confirmations.watch(*id, questions, self.settled_at(suspect));
-        }
     }
 
     fn describe(&self, now: Duration, id: EpisodeId, deadlock: &Deadlock) -> Alert {
@@ -104,7 +134,7 @@ impl Detector {
     }
 
     /// Before when a core may not be asked about: somebody who could serve its queued calls may just be joining, or, when
-    /// the collector has just started, may not have been heard of yet. Never if somebody has left who may have accepted one.
+    /// the collector has just started, may not have been heard of yet.
     fn settled_at(&self, suspect: &Suspect) -> Duration {
         let queued = || {
             let waits = suspect.deadlock.core.iter().flat_map(|task| &task.waits);
@@ -113,9 +143,6 @@ impl Detector {
         let lease_after_start = self.started_at + self.times.lease;
         if queued().next().is_none() {
             return Duration::ZERO;
-        }
-        if queued().any(|wait| self.departures.may_have_accepted(wait)) {
-            return Duration::MAX;
         }
         if !queued()
             .filter_map(|wait| wait.target.as_deref())
