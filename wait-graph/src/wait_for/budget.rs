@@ -1,13 +1,13 @@
 //! How much may be looked at between two events.
 
-/// How many steps the searches of one decision may take together.
+/// How many steps may be taken for one event.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Steps {
     /// How many to go in one direction before looking in the other.
     pub(super) first: u32,
     /// In any case.
     pub(super) least: u32,
-    /// What every decision adds for later ones.
+    /// What every event adds for later ones.
     pub(super) saved: u32,
     /// What can be saved up.
     pub(super) most: u32,
@@ -43,7 +43,7 @@ impl Default for Budget {
 }
 
 impl Budget {
-    /// For the next decision.
+    /// For the next event.
     pub(super) fn renew(&mut self) {
         let left = self.left.saturating_add(self.steps.saved);
         self.left = left.clamp(self.steps.least, self.steps.most);
@@ -74,18 +74,20 @@ impl Budget {
         self.now = self.now.saturating_sub(1);
     }
 
-    /// How many steps may be taken at once by something else than a search.
-    pub(super) fn allowance(&self) -> usize {
-        self.left.max(self.steps.least) as usize
+    pub(super) fn left_for_attempt(&self) -> usize {
+        self.now as usize
     }
 
-    /// Whether something may be done that takes so many steps; if so, it is paid for.
+    pub(super) fn left(&self) -> usize {
+        self.left as usize
+    }
+
+    /// Pays for so many steps of something else than a search. If they are too many nothing is left at all, since it may
+    /// have taken as many to count them.
     pub(super) fn affords(&mut self, steps: usize) -> bool {
-        let affords = steps <= self.allowance();
-        if affords {
-            self.left = self.left.saturating_sub(steps as u32);
-        }
-        affords
+        let left = self.left().checked_sub(steps);
+        self.left = left.unwrap_or(0) as u32;
+        left.is_some()
     }
 
     /// For a full pass there is no limit.

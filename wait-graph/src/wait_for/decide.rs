@@ -30,7 +30,6 @@ impl Picture {
             return;
         }
         self.search.begin();
-        self.budget.renew();
         self.settle_flags();
         while let Some(suspect) = self.suspects.pop() {
             if self.pass_wanted {
@@ -53,6 +52,7 @@ impl Picture {
                 Verdict::Undecided => self.pass_wanted = true,
             }
         }
+        self.budget.renew();
     }
 
     /// Whether too much would have had to be looked at, so that only a full pass can tell who is dead.
@@ -103,8 +103,8 @@ impl Picture {
 
     /// Lets a task die, unless that would concern too many. Then it is left to the full pass.
     fn die_if_afforded(&mut self, task: u32) -> bool {
-        let concerned = self.handled(TaskIx(task)).take(self.budget.allowance() + 1).count();
-        let is_afforded = self.budget.affords(concerned);
+        let handled = self.handled(TaskIx(task)).take(self.budget.left()).count();
+        let is_afforded = self.budget.affords(handled + 1);
         if is_afforded {
             self.die(task);
         } else {

@@ -63,12 +63,12 @@ impl Picture {
             return true;
         }
         let of_resource = (resource, 0, 0)..=(resource, u32::MAX, u32::MAX);
-        let allowance = self.budget.allowance();
+        let most = self.budget.left_for_attempt() + 1;
         let wide: Vec<u32> = self
             .wide
             .range(of_resource)
             .map(|(_, _, wait)| *wait)
-            .take(allowance + 1)
+            .take(most)
             .collect();
         wide.into_iter().all(|wait| self.note_dependent(self.waits[wait].task))
     }
