@@ -3,7 +3,7 @@
 //! The hashes are XXH3, whose values are fixed for good: they are kept in databases and compared between collectors.
 
 use std::borrow::Cow;
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use xxhash_rust::xxh3::{Xxh3, xxh3_64};
@@ -36,14 +36,6 @@ impl DeadTask {
 
     fn own_name(&self) -> String {
         format!("{}/{}", known_service(&self.service), self.name)
-    }
-
-    /// All its names that do not depend on when or where it runs.
-    fn canonical_names(&self) -> Vec<Cow<'_, str>> {
-        if self.resources.is_empty() {
-            return vec![Cow::Owned(self.own_name())];
-        }
-        self.resources.iter().map(|name| Cow::Borrowed(&**name)).collect()
     }
 
     /// Its names as a reader sees them, cut to a length that fits.
@@ -94,32 +86,41 @@ impl Deadlock {
     /// Identifies the kind of deadlock, the same each time it recurs and on every collector: the hash of the canonical
     /// names of its core, each once.
     pub fn fingerprint(&self) -> u64 {
-        hash_names(self.canonical_names().into_iter().collect())
+        hash_names(&self.canonical_names())
     }
 
     /// The same with digits masked, so that like deadlocks of many ids have one pattern.
     pub fn pattern(&self) -> u64 {
-        hash_names(
-            self.canonical_names()
-                .iter()
-                .map(|name| Cow::Owned(mask_digits(name)))
-                .collect(),
-        )
+        let mut names: Vec<Cow<'_, str>> = self.canonical_names();
+        for name in &mut names {
+            *name = Cow::Owned(mask_digits(name));
+        }
+        names.sort_unstable();
+        names.dedup();
+        hash_names(&names)
     }
 
-    fn canonical_names(&self) -> BTreeSet<Cow<'_, str>> {
-        // Those of many tasks are the same names in the same places: these are put together once.
+    /// Sorted, each once.
+    fn canonical_names(&self) -> Vec<Cow<'_, str>> {
+        // Of tasks with the same names, which may be long, the same allocations are looked at once.
         let mut known = HashSet::new();
-        let is_new = |task: &&DeadTask| {
-            let own = task.resources.is_empty().then_some([&task.service, &task.name]);
-            let parts = task.resources.iter().chain(own.into_iter().flatten());
-            known.insert((own.is_some(), parts.map(|part| part.as_ptr()).collect::<Vec<_>>()))
-        };
-        self.core
-            .iter()
-            .filter(is_new)
-            .flat_map(DeadTask::canonical_names)
-            .collect()
+        let mut names = Vec::new();
+        for task in &self.core {
+            if task.resources.is_empty() {
+                if known.insert((task.service.as_ptr(), task.name.as_ptr())) {
+                    names.push(Cow::Owned(task.own_name()));
+                }
+                continue;
+            }
+            for name in &task.resources {
+                if known.insert((name.as_ptr(), std::ptr::null())) {
+                    names.push(Cow::Borrowed(&**name));
+                }
+            }
+        }
+        names.sort_unstable();
+        names.dedup();
+        names
     }
 
     /// Exactly the spans on whose being open the deadlock rests, by id: the waits of the core, the handles of the core
@@ -152,8 +153,8 @@ impl Deadlock {
 struct Crowd<'a> {
     /// One task for each label, and how many there are.
     tasks: Vec<(&'a DeadTask, usize)>,
-    /// For each label, those that its tasks wait for.
-    waits_for: Vec<BTreeSet<usize>>,
+    /// Each label with each that its tasks wait for. Sorted.
+    waits_for: Vec<(usize, usize)>,
 }
 
 /// What tells labels apart.
@@ -177,7 +178,7 @@ impl<'a> Crowd<'a> {
             order[place].1 += 1;
             places.insert(task.id, place);
         }
-        let mut waits_for = vec![BTreeSet::new(); order.len()];
+        let mut waits_for: Vec<(usize, usize)> = Vec::new();
         // Those of one label who are queued for the same are blocked by the same list.
         let mut taken = HashSet::new();
         for task in &deadlock.core {
@@ -185,11 +186,14 @@ impl<'a> Crowd<'a> {
                 continue;
             };
             for wait in &task.waits {
-                if taken.insert((place, wait.blocked_by.as_ptr())) {
-                    waits_for[place].extend(wait.blocked_by.iter().filter_map(|id| places.get(id)));
+                if wait.blocked_by.len() <= 1 || taken.insert((place, wait.blocked_by.as_ptr())) {
+                    let on = wait.blocked_by.iter().filter_map(|id| places.get(id));
+                    waits_for.extend(on.map(|on| (place, *on)));
                 }
             }
         }
+        waits_for.sort_unstable();
+        waits_for.dedup();
         Self {
             tasks: order,
             waits_for,
@@ -206,12 +210,13 @@ impl<'a> Crowd<'a> {
     /// One name after the other, if each waits for the next only.
     fn ring(&self) -> Option<String> {
         let last = self.tasks.len().checked_sub(1)?;
-        let next_only = |place: usize| {
-            self.waits_for[place]
-                .iter()
-                .eq([&(if place == last { 0 } else { place + 1 })])
-        };
-        if !(0..=last).all(next_only) {
+        let next = |place: usize| if place == last { 0 } else { place + 1 };
+        if !self
+            .waits_for
+            .iter()
+            .copied()
+            .eq((0..=last).map(|place| (place, next(place))))
+        {
             return None;
         }
         let mut names: Vec<String> = (0..=last)
@@ -229,11 +234,13 @@ impl<'a> Crowd<'a> {
     fn knot(&self) -> String {
         let mut left = SUMMARY_NAMES_MAX;
         let mut clauses = Vec::new();
-        for (place, on) in self.waits_for.iter().enumerate() {
+        for place in 0..self.tasks.len() {
             if left == 0 {
                 break;
             }
-            let names: Vec<String> = on.iter().take(left).map(|place| self.label(*place)).collect();
+            let start = self.waits_for.partition_point(|(from, _)| *from < place);
+            let on = self.waits_for[start..].iter().take_while(|(from, _)| *from == place);
+            let names: Vec<String> = on.take(left).map(|(_, on)| self.label(*on)).collect();
             left = left.saturating_sub(names.len());
             clauses.push(format!("{} → {}", self.label(place), names.join(" and ")));
         }
@@ -269,7 +276,7 @@ fn mask_digits(name: &str) -> String {
 }
 
 /// Names are free text, so each goes with its length: no two lists of names run into the same bytes.
-fn hash_names(names: BTreeSet<Cow<'_, str>>) -> u64 {
+fn hash_names(names: &[Cow<'_, str>]) -> u64 {
     let mut hash = Xxh3::new();
     for name in names {
         hash.update(&(name.len() as u64).to_be_bytes());

@@ -78,14 +78,16 @@ impl DeadPart {
         let mut tasks: Vec<(TaskId, TaskIx)> = picture.dead().map(|index| (picture.task(index).id(), index)).collect();
         tasks.sort_unstable();
         let tasks: Vec<TaskIx> = tasks.into_iter().map(|(_, index)| index).collect();
-        let mut numbers = Numbers::with_room_for(tasks.iter().map(|index| index.0 as usize).max());
+        let mut numbers = vec![0; tasks.len()];
         for (number, index) in tasks.iter().enumerate() {
-            numbers.set(index.0 as usize, number);
+            if let Some(place) = picture.place_among_dead(*index) {
+                numbers[place] = number;
+            }
         }
         let mut reading = Reading {
             picture,
             numbers,
-            resource_numbers: Numbers::with_room_for(None),
+            resource_numbers: resource_numbers(picture, &tasks),
             resources: Vec::new(),
             groups: Lists::with_capacity(tasks.len()),
             waits: Lists::with_capacity(tasks.len()),
@@ -131,10 +133,17 @@ impl DeadPart {
     }
 }
 
+/// Room for the numbers of whatever dead tasks occupy. Where one is queued without hope, somebody dead occupies it.
+pub(super) fn resource_numbers(picture: &Picture, tasks: &[TaskIx]) -> Numbers {
+    let occupied = tasks.iter().flat_map(|task| picture.occupations(*task));
+    Numbers::of(tasks.len(), occupied.map(|(resource, _)| resource.0 as usize))
+}
+
 /// A dead part that is being read.
 struct Reading<'a> {
     picture: &'a Picture,
-    numbers: Numbers,
+    /// The number of each task, by its place in the picture's list of the dead.
+    numbers: Vec<TaskNo>,
     resource_numbers: Numbers,
     resources: Vec<AwaitedResource>,
     groups: Lists<DeadGroup>,
@@ -200,10 +209,11 @@ impl Reading<'_> {
             }
             // Others are not dead.
             (CallState::Accepted | CallState::Answered | CallState::Orphaned | CallState::Queued, _) => {
-                let tasks = self
+                let places = self
                     .picture
                     .handlers(index)
-                    .filter_map(|(task, _)| self.numbers.get(task.0 as usize));
+                    .filter_map(|(task, _)| self.picture.place_among_dead(task));
+                let tasks = places.map(|place| self.numbers[place]);
                 let mut tasks: Vec<TaskNo> = tasks.collect();
                 tasks.sort_unstable();
                 tasks.dedup();

@@ -5,6 +5,7 @@
 
 use petgraph::algo::kosaraju_scc;
 use petgraph::graph::{DiGraph, NodeIndex};
+use petgraph::visit::NodeFiltered;
 
 use crate::explain::dead_part::{DeadPart, DependsOn, ResourceNo, TaskNo};
 
@@ -148,11 +149,31 @@ pub(super) fn components(dependencies: &Dependencies) -> Vec<Vec<TaskNo>> {
         tasks.sort_unstable();
         tasks
     };
-    let mut components: Vec<Vec<TaskNo>> = kosaraju_scc(dependencies)
-        .into_iter()
-        .filter(has_cycle)
-        .map(tasks)
-        .collect();
+    let is_awaited = awaited_by_a_cycle(dependencies);
+    let within = NodeFiltered::from_fn(dependencies, |node: NodeIndex| is_awaited[node.index()]);
+    let mut components: Vec<Vec<TaskNo>> = kosaraju_scc(&within).into_iter().filter(has_cycle).map(tasks).collect();
     components.sort_unstable_by_key(|component| component.first().copied());
     components
+}
+
+/// Whether each node is on a cycle, or depended on by one. Most victims are neither, and are left out with little effort:
+/// again and again whoever nobody depends on.
+fn awaited_by_a_cycle(dependencies: &Dependencies) -> Vec<bool> {
+    let mut dependents = vec![0_usize; dependencies.node_count()];
+    for edge in dependencies.raw_edges() {
+        dependents[edge.target().index()] += 1;
+    }
+    let mut next: Vec<NodeIndex> = dependencies
+        .node_indices()
+        .filter(|node| dependents[node.index()] == 0)
+        .collect();
+    while let Some(node) = next.pop() {
+        for on in dependencies.neighbors(node) {
+            dependents[on.index()] -= 1;
+            if dependents[on.index()] == 0 {
+                next.push(on);
+            }
+        }
+    }
+    dependents.into_iter().map(|number| number > 0).collect()
 }

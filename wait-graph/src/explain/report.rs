@@ -91,10 +91,13 @@ impl<'a, N: Named> Writer<'a, N> {
         let ordered = blocks
             .core
             .along_the_waits(self.dependencies, self.titles, &mut self.seen);
-        let tasks = ordered
-            .into_iter()
-            .map(|task| self.task(task, self.dead.waits(task), &mut blocks))
-            .collect();
+        let mut tasks = Vec::with_capacity(ordered.len());
+        let mut waits = Vec::new();
+        for task in ordered {
+            waits.clear();
+            waits.extend(self.dead.waits(task));
+            tasks.push(self.task(task, &waits, &mut blocks));
+        }
         let victims = self.victims.of(core);
         Deadlock {
             core: tasks,
@@ -118,7 +121,7 @@ impl<'a, N: Named> Writer<'a, N> {
                 break;
             };
             self.listed_left = left;
-            listed.push(self.task(*victim, waits.into_iter(), blocks));
+            listed.push(self.task(*victim, &waits, blocks));
         }
         listed
     }
@@ -143,17 +146,12 @@ impl<'a, N: Named> Writer<'a, N> {
         oldest.clone()
     }
 
-    fn task<'w>(
-        &self,
-        task: TaskNo,
-        waits: impl Iterator<Item = (&'w DeadGroup, &'w DeadCall)>,
-        blocks: &mut Blocks<'_>,
-    ) -> DeadTask {
+    fn task(&self, task: TaskNo, calls: &[(&DeadGroup, &DeadCall)], blocks: &mut Blocks<'_>) -> DeadTask {
         let index = self.dead.tasks[task];
         let it = self.picture.task(index);
-        let mut waits: Vec<DeadWait> = waits
-            .filter_map(|(group, call)| self.wait(group, call, blocks))
-            .collect();
+        // There may be a million tasks: none has room for more than it has.
+        let mut waits: Vec<DeadWait> = Vec::with_capacity(calls.len());
+        waits.extend(calls.iter().filter_map(|(group, call)| self.wait(group, call, blocks)));
         waits.sort_unstable_by_key(|wait| (wait.started_at, wait.call));
         let own = self
             .named
@@ -162,8 +160,9 @@ impl<'a, N: Named> Writer<'a, N> {
         let first = waits.first();
         let name = own.map(|span| span.name).or(first.map(|wait| &wait.name));
         let trace = own.map(|span| span.trace).or(first.map(|wait| wait.trace));
-        let mut resources = Vec::new();
-        let mut occupied_by = Vec::new();
+        let occupations = self.picture.occupations(index).count();
+        let mut resources = Vec::with_capacity(occupations);
+        let mut occupied_by = Vec::with_capacity(occupations);
         for (resource, _) in self.picture.occupations(index) {
             resources.push(Arc::clone(self.named.text(self.picture.resource(resource).name())));
             occupied_by.extend(self.spans(self.picture.occupiers(index, resource)));
@@ -194,11 +193,13 @@ impl<'a, N: Named> Writer<'a, N> {
             DependsOn::Handlers(handlers) => self.block_by_handlers(call, handlers, &blocks.core),
             DependsOn::Units { resource, .. } => {
                 let core = &blocks.core;
-                let block = blocks
-                    .by_resource
-                    .entry(resource)
-                    .or_insert_with(|| self.block_by_units(resource, core));
-                block.clone()
+                let is_shared = self.picture.resource(self.dead.resources[resource].index).queued() > 1;
+                if is_shared {
+                    let block = blocks.by_resource.entry(resource);
+                    block.or_insert_with(|| self.block_by_units(resource, core)).clone()
+                } else {
+                    self.block_by_units(resource, core)
+                }
             }
         };
         let target = wait

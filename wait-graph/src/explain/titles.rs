@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use xxhash_rust::xxh3::Xxh3;
 
-use crate::explain::dead_part::{DeadPart, TaskNo};
+use crate::explain::dead_part::{DeadPart, TaskNo, resource_numbers};
 use crate::explain::named::Named;
 use crate::explain::numbers::Numbers;
 use crate::names;
@@ -125,7 +125,12 @@ impl Hash for Title<'_> {
 
 impl<'a> Titles<'a> {
     pub(super) fn of(picture: &Picture, dead: &DeadPart, named: &'a impl Named) -> Self {
-        let mut numbering = Numbering::default();
+        let mut numbering = Numbering {
+            titles: Vec::new(),
+            by_resource: resource_numbers(picture, &dead.tasks),
+            by_key: HashMap::new(),
+            by_text: HashMap::new(),
+        };
         let of_tasks = (0..dead.tasks.len()).map(|task| match least_resource(picture, named, dead.tasks[task]) {
             Some((index, name)) => numbering.resource(index, name),
             None => NAMELESS,
@@ -192,7 +197,6 @@ impl<'a> Titles<'a> {
 const NAMELESS: TitleNo = usize::MAX;
 
 /// Gives numbers to titles. First to all resources, each of which has a name that no other has; then to the others.
-#[derive(Default)]
 struct Numbering<'a> {
     titles: Vec<Title<'a>>,
     by_resource: Numbers,
