@@ -3,6 +3,7 @@
 //! How many histories: `STANDOFF_HISTORIES`. A failure is shrunk and kept as a file of `tests/histories/` in the
 //! notation of the scenarios; all of them are replayed in every run, and so are the scenarios.
 
+use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -22,7 +23,7 @@ mod oracle;
 #[expect(dead_code, reason = "what is true in a world is for the tests of its behaviour")]
 mod world;
 
-use agreement::{Compare, agree, tell};
+use agreement::{Compare, Pair, agree, tell};
 use drawn::histories;
 use history::{History, lines};
 
@@ -132,6 +133,63 @@ fn the_end_of_time_is_not_the_end_of_the_graph() {
         Ok(())
     });
     assert!(told.is_ok(), "{told:?}");
+}
+
+/// Servers each of which is queued for the one before. One more, for whom somebody waits, is queued for the last of them
+/// and gives up, again and again: whether that makes a ring is known only at the other end, which is too far to look each
+/// time. Now and then it does make one, and now and then the first is not reported until what was put off is done.
+#[test]
+fn what_is_put_off_is_done_when_it_is_due() {
+    const SERVERS: u64 = 1500;
+    const ROUNDS: u64 = 120;
+    const LOOK: usize = 7;
+    let (joining, waiting, asks) = (SERVERS, SERVERS + 1, 20_000);
+    let mut lines = String::new();
+    let mut line = |line: String| writeln!(lines, "{line}").expect("a string has room");
+    for server in 0..SERVERS {
+        line(format!("handle {server} at 1 resource server-{server}"));
+        // The first one waits for somebody of whom nothing is known.
+        let target = server
+            .checked_sub(1)
+            .map_or("elsewhere".into(), |before| format!("server-{before}"));
+        line(format!("call {} at 1 under {server} target {target}", asks + server));
+    }
+    line(format!("handle {joining} at 1 resource joining"));
+    line(format!("handle {waiting} at 1"));
+    line(format!("call {} at 1 under {waiting} target joining", asks + waiting));
+    for round in 0..ROUNDS {
+        let (joins, closes) = (30_000 + round, 40_000 + round);
+        line(format!(
+            "call {joins} at 1 under {joining} target server-{}",
+            SERVERS - 1
+        ));
+        if round % 10 == 9 {
+            line(format!("call {closes} at 1 under 0 target joining"));
+            // Long enough for a look.
+            (0..LOOK).for_each(|_| line("expire".into()));
+        }
+        line(format!("finish {joins}"));
+        line(format!("finish {closes}"));
+    }
+    let history = lines::read(&lines).expect("what we wrote");
+
+    let mut pair = Pair::new(&history.limits);
+    let (mut was_put_off, mut were_dead) = (0, 0);
+    for (place, step) in history.steps.iter().enumerate() {
+        let mut told = pair.step(step).and_then(|()| pair.nobody_is_dead_too_early());
+        if place >= 2 * SERVERS as usize && place % LOOK == 0 {
+            let before = pair.dead_count();
+            told = told.and_then(|()| pair.compare_deadlocks());
+            was_put_off += u32::from(before != pair.dead_count());
+            were_dead += u32::from(pair.dead_count() > 0);
+        }
+        assert_eq!(told, Ok(()), "after step {place}, {step:?}");
+    }
+    assert!(
+        was_put_off > 5 && were_dead > 5,
+        "put off {was_put_off} times, dead {were_dead} times"
+    );
+    assert_eq!(pair.compare(), Ok(()));
 }
 
 /// All scenarios, and all histories that have been worth keeping.

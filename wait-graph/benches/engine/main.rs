@@ -17,7 +17,7 @@ mod shapes;
 mod subject;
 
 use baselines::{Baseline, WaitTable, WholeGraph};
-use measure::Measured;
+use measure::{Measured, Pace};
 use shapes::{Named, SHAPES};
 use subject::{Engine, Subject};
 
@@ -91,7 +91,7 @@ fn run(options: &Options) {
         return;
     }
     say(
-        "| shape | open waits | engine: median ns | mean | slowest batch | bytes per wait \
+        "| shape | open waits | engine: median ns | mean ns | longest pause: ms | bytes per wait \
          | Tarjan over all: median ns (events) | bytes per wait | wait table and search: median ns (events) | bytes per wait |",
     );
     say("|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|");
@@ -107,85 +107,71 @@ fn run(options: &Options) {
 }
 
 fn row(shape: &Named, size: usize, options: &Options) -> String {
-    let own_bytes = measure::own_bytes(shape.make, size);
-    let mut engine = Engine::new(shape.is_explained);
-    let (waits, bytes, found) = measured(
+    let scene = Scene {
         shape,
         size,
-        own_bytes,
-        &mut engine,
-        options.events,
-        ENGINE_TIME,
-        |engine| engine.graph.open_calls(),
-    );
+        own_bytes: measure::own_bytes(shape.make, size),
+        events: options.events,
+    };
+    let mut engine = Engine::new(shape.is_explained);
+    let (built, found) = scene.measure(&mut engine, Pace::Arriving, ENGINE_TIME);
+    let waits = engine.graph.open_calls();
     assert_eq!(
         engine.explained > 0,
         shape.is_explained,
         "deadlocks come where they should"
     );
     assert!(engine.graph.deadlocks().is_empty(), "and go");
-    let mut row = format!(
-        "| {} | {waits} | {:.0} | {:.0} | {:.0} | {bytes:.0} |",
-        shape.name, found.median, found.mean, found.slowest_batch
-    );
     drop(engine);
-    if options.baselines {
-        let cells = |found: &Measured, bytes: f64| format!(" {:.0} ({}) | {bytes:.0} |", found.median, found.events);
-        let mut whole = Baseline::<WholeGraph>::default();
-        let (_, bytes, found) = measured(
-            shape,
-            size,
-            own_bytes,
-            &mut whole,
-            options.events,
-            BASELINE_TIME,
-            |_| waits,
-        );
-        row += &cells(&found, bytes);
-        drop(whole);
-        let mut table = Baseline::<WaitTable>::default();
-        let (_, bytes, found) = measured(
-            shape,
-            size,
-            own_bytes,
-            &mut table,
-            options.events,
-            BASELINE_TIME,
-            |_| waits,
-        );
-        row += &cells(&found, bytes);
-    } else {
-        row += " – | – | – | – |";
+    let per_wait = |bytes: usize| bytes as f64 / waits.max(1) as f64;
+    let mut row = format!(
+        "| {} | {waits} | {:.0} | {:.0} | {:.3} | {:.0} |",
+        shape.name,
+        found.median,
+        found.mean,
+        found.longest.as_secs_f64() * 1e3,
+        per_wait(built)
+    );
+    if !options.baselines {
+        return row + " – | – | – | – |";
     }
+    let mut add = |(built, found): (usize, Measured)| {
+        row += &format!(" {:.0} ({}) | {:.0} |", found.median, found.events, per_wait(built));
+    };
+    let mut whole = Baseline::<WholeGraph>::default();
+    add(scene.measure(&mut whole, Pace::WhenAsked, BASELINE_TIME));
+    drop(whole);
+    let mut table = Baseline::<WaitTable>::default();
+    add(scene.measure(&mut table, Pace::WhenAsked, BASELINE_TIME));
     row
 }
 
-/// Builds a shape and measures what goes on in it. Answers how many waits there were, and the bytes for each.
-fn measured<S: Subject>(
-    shape: &Named,
+/// What is measured.
+struct Scene<'a> {
+    shape: &'a Named,
     size: usize,
+    /// Bytes of the shape itself.
     own_bytes: usize,
-    subject: &mut S,
-    count: usize,
-    limit: Duration,
-    waits: impl Fn(&S) -> usize,
-) -> (usize, f64, Measured) {
-    let before = measure::allocated();
-    let mut scene = (shape.make)();
-    let now = measure::build(&mut *scene, size, subject);
-    let bytes = measure::allocated().saturating_sub(before + own_bytes);
-    let waits = waits(subject);
-    let events = measure::events(&mut *scene, count);
-    // A baseline that is slow measures every event it can.
-    let (warm_up, rest) = events.split_at(events.len() / 4);
-    let first = measure::run(subject, now, warm_up, limit / 4);
-    let later = now + Duration::from_secs(1);
-    let found = if first.events < warm_up.len() {
-        first
-    } else {
-        measure::run(subject, later, rest, limit)
-    };
-    (waits, bytes as f64 / waits.max(1) as f64, found)
+    events: usize,
+}
+
+impl Scene<'_> {
+    /// Builds the shape and measures what goes on in it. Answers the bytes that it took to build it, too.
+    fn measure(&self, subject: &mut impl Subject, pace: Pace, limit: Duration) -> (usize, Measured) {
+        let before = measure::allocated();
+        let mut shape = (self.shape.make)();
+        let now = measure::build(&mut *shape, self.size, subject);
+        let bytes = measure::allocated().saturating_sub(before + self.own_bytes);
+        let events = measure::events(&mut *shape, self.events);
+        let (warm_up, rest) = events.split_at(events.len() / 4);
+        let first = measure::run(subject, now, warm_up, pace, limit / 4);
+        if first.events < warm_up.len() {
+            // Somebody so slow has nothing to warm up, and not been told all that comes before the rest.
+            return (bytes, first);
+        }
+        let later = now + Duration::from_secs(10);
+        (bytes, measure::run(subject, later, rest, pace, limit))
+    }
 }
 
 fn count(shape: &Named, size: usize, count: usize) {

@@ -1,7 +1,10 @@
 //! Measuring: time per event, and bytes per open wait.
 //!
 //! A single event takes about as long as looking at the clock, so events are timed by the batch. The median says what an
-//! event costs usually, the mean also counts what is done now and then, and the slowest batch shows what that is.
+//! event costs usually, the mean also counts what is done now and then, and the longest pause shows what that is.
+//!
+//! To the engine events come as they would to a collector, a hundred thousand a second: what comes while it is busy waits,
+//! and is told in one go. So what it does at most every so often is done as often as in earnest.
 
 use std::alloc::System;
 use std::time::{Duration, Instant};
@@ -17,8 +20,10 @@ use crate::subject::Subject;
 #[global_allocator]
 static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
 
-/// Events that are timed together.
+/// Events that are timed together, unless more have come.
 const BATCH: usize = 64;
+/// Between two events of those that come to the engine.
+const ARRIVAL: Duration = Duration::from_micros(10);
 /// What an event takes of the graph's time while a shape is being built.
 pub(crate) const STEP: Duration = Duration::from_micros(1);
 
@@ -27,7 +32,8 @@ pub(crate) struct Measured {
     /// Nanoseconds per event.
     pub(crate) median: f64,
     pub(crate) mean: f64,
-    pub(crate) slowest_batch: f64,
+    /// The longest that events had to wait for those before them that were told in one go.
+    pub(crate) longest: Duration,
     /// Events that were timed.
     pub(crate) events: usize,
 }
@@ -75,37 +81,57 @@ pub(crate) fn clock() -> Instant {
     Instant::now()
 }
 
-/// Tells events and times them, until there are no more or the time is over. The graph's time is that of the clock, so
-/// that what is done at most every so often is done as often as in earnest.
-pub(crate) fn run(subject: &mut impl Subject, mut now: Duration, events: &[Event], limit: Duration) -> Measured {
+/// How events come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Pace {
+    /// Each after some time, whether or not those before it are done.
+    Arriving,
+    /// As soon as those before it are done.
+    WhenAsked,
+}
+
+/// Tells events and times them, until there are no more or the time is over.
+pub(crate) fn run(
+    subject: &mut impl Subject,
+    start: Duration,
+    events: &[Event],
+    pace: Pace,
+    limit: Duration,
+) -> Measured {
     let begun = clock();
-    let mut left = events;
-    let (mut spent, mut timed) = (Duration::ZERO, 0);
+    let (mut now, mut told) = (Duration::ZERO, 0);
+    let (mut spent, mut longest) = (Duration::ZERO, Duration::ZERO);
     let mut batches: Vec<f64> = Vec::with_capacity(events.len());
-    // Slow ones go one by one.
-    let mut size = 1;
-    while !left.is_empty() && begun.elapsed() < limit {
-        let (batch, rest) = left.split_at(size.min(left.len()));
-        left = rest;
-        let start = clock();
-        for event in batch {
-            subject.apply(now, event);
+    // Where each takes long they are timed one by one.
+    let mut size = if pace == Pace::Arriving { BATCH } else { 1 };
+    while told < events.len() && begun.elapsed() < limit {
+        if pace == Pace::Arriving {
+            let arrived = (now.as_nanos() / ARRIVAL.as_nanos()) as usize;
+            size = arrived.saturating_sub(told).max(BATCH);
+            // If fewer have come, the next ones are waited for.
+            now = now.max(ARRIVAL * (told + size) as u32);
         }
-        let took = start.elapsed();
+        let batch = &events[told..events.len().min(told + size)];
+        let before = clock();
+        for event in batch {
+            subject.apply(start + now, event);
+        }
+        let took = before.elapsed();
         now += took;
         spent += took;
-        timed += batch.len();
+        longest = longest.max(took);
+        told += batch.len();
         batches.push(took.as_nanos() as f64 / batch.len() as f64);
-        if size < BATCH && took < Duration::from_micros(50) {
+        if pace == Pace::WhenAsked && size < BATCH && took < Duration::from_micros(50) {
             size *= 2;
         }
     }
     batches.sort_by(f64::total_cmp);
     Measured {
         median: batches.get(batches.len() / 2).copied().unwrap_or(f64::NAN),
-        mean: spent.as_nanos() as f64 / timed.max(1) as f64,
-        slowest_batch: batches.last().copied().unwrap_or(f64::NAN),
-        events: timed,
+        mean: spent.as_nanos() as f64 / told.max(1) as f64,
+        longest,
+        events: told,
     }
 }
 
