@@ -45,7 +45,7 @@ impl Questions {
         let mut questions = Self::default();
         for id in deadlock.spans() {
             if let Some(span) = graph.span(id) {
-                questions.0.entry(span.instance).or_default().still_open.insert(id);
+                questions.0.entry(span.instance()).or_default().still_open.insert(id);
             }
         }
         // A pool has many who wait for it, and to know who serves it is to look at everything.
@@ -54,8 +54,8 @@ impl Questions {
         for wait in waits.filter(|wait| wait.in_core && wait.state == CallState::Queued) {
             let Some(target) = &wait.target else { continue };
             let accepted = Accepted {
-                stand_ins: graph.stand_ins(wait.call).to_vec(),
-                conversation: graph.span(wait.call).and_then(|span| span.conversation.clone()),
+                stand_ins: graph.stand_ins(wait.call),
+                conversation: graph.span(wait.call).and_then(|span| span.conversation().cloned()),
                 started_at: wait.started_at,
             };
             for server in servers.entry(target).or_insert_with(|| graph.servers(target)) {

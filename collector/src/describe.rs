@@ -10,9 +10,6 @@ use crate::alerts::EpisodeId;
 use crate::clock::timestamp;
 use crate::instances::Instances;
 
-/// The most victims that an alert lists.
-const VICTIMS_MAX: usize = 100;
-
 /// A deadlock as the alert of an episode that has just been suspected.
 pub(crate) fn alert(
     id: EpisodeId,
@@ -38,13 +35,8 @@ pub(crate) fn alert(
         summary: deadlock.summary(),
         core: deadlock.core.iter().map(|it| task(it, instances)).collect(),
         resources: deadlock.resources.iter().map(resource).collect(),
-        victims: deadlock
-            .victims
-            .iter()
-            .take(VICTIMS_MAX)
-            .map(|it| task(it, instances))
-            .collect(),
-        victims_total: deadlock.victims.len() as u64,
+        victims: deadlock.victims.iter().map(|it| task(it, instances)).collect(),
+        victims_total: deadlock.victims_total,
         evidence,
         acknowledged: None,
     }

@@ -24,18 +24,18 @@ use standoff_wait_graph::{Episodes, InstanceId, Limits, WaitGraph};
 use crate::alerts::{Alerts, EpisodeId};
 use crate::confirm::Confirmations;
 use crate::decode::DecodeError;
+use crate::departures::Departures;
 use crate::detector::judgement::{Confirmed, Suspect};
 use crate::host::Sight;
 use crate::instances::{ConnectionId, INSTANCES_MAX, Identity, Instances, OPEN_SET_SPANS_MAX, Presence};
 use crate::known::{self, InstanceKey};
 use crate::settings::Times;
 
-/// A pass over the graph takes about as long as handling one message while no more spans than this are open, so it runs
-/// after every message. With more, passes are spaced by [`PASS_SPACING`] for each [`PASS_SPANS`] spans. Spans and not
-/// calls, since to know which spans are calls that somebody waits for is half of a pass.
-const PASS_SPANS: usize = 1000;
-/// At most one pass in this time, for each [`PASS_SPANS`] open spans.
-const PASS_SPACING: Duration = Duration::from_millis(10);
+/// To explain what is dead takes about as long as handling one message while no more tasks than this are, so it is done
+/// after every message that changes it. With more, it is done once in [`EXPLAINED_SPACING`] for each [`EXPLAINED_TASKS`] of them.
+const EXPLAINED_TASKS: usize = 1000;
+/// See [`EXPLAINED_TASKS`].
+const EXPLAINED_SPACING: Duration = Duration::from_millis(10);
 
 /// A collector that remembers nothing cannot know whom it has not heard of. For so long after its start it does not
 /// believe that a pool is exhausted: half as long again as the longest time that a library waits before it connects.
@@ -130,6 +130,7 @@ pub(crate) struct Detector {
     started_at: Duration,
     graph: WaitGraph,
     instances: Instances,
+    departures: Departures,
     episodes: Episodes,
     /// Episodes that have not been confirmed, or have grown since.
     suspects: BTreeMap<EpisodeId, Suspect>,
@@ -145,9 +146,13 @@ pub(crate) struct Detector {
     refuted_total: u64,
     /// Losses of instances that are gone.
     events_lost_before: u64,
-    /// Whether the graph has changed since the last pass.
+    /// Whether the graph has changed since the last evaluation.
     dirty: bool,
-    last_pass: Duration,
+    last_evaluation: Duration,
+    /// The revision of the deadlocks that were last looked at.
+    revision: Option<u64>,
+    /// When the graph may draw the conclusions that it has put off.
+    settles_at: Option<Duration>,
     last_step: Duration,
     next_housekeeping: Duration,
     next_look: Option<Duration>,
@@ -162,6 +167,7 @@ impl Detector {
             started_at: now,
             graph: WaitGraph::new(Limits::default()),
             instances: Instances::default(),
+            departures: Departures::default(),
             episodes: Episodes::default(),
             suspects: BTreeMap::new(),
             confirmed: BTreeMap::new(),
@@ -173,7 +179,9 @@ impl Detector {
             refuted_total: 0,
             events_lost_before: 0,
             dirty: false,
-            last_pass: now,
+            last_evaluation: now,
+            revision: None,
+            settles_at: None,
             last_step: now,
             next_housekeeping: now + HOUSEKEEPING_EVERY,
             next_look: None,
@@ -219,7 +227,7 @@ impl Detector {
             Input::Tick => {}
         }
         self.keep_house(now);
-        if self.dirty && now >= self.next_pass() {
+        if self.dirty && now >= self.next_evaluation() && self.is_settled(now) {
             self.evaluate(now, Resolution::Finished);
         }
         self.probe(now);
@@ -228,9 +236,9 @@ impl Detector {
 
     /// When to step next even if nothing happens.
     pub(crate) fn wake_at(&self, now: Duration) -> Duration {
-        let pass = self.dirty.then(|| self.next_pass());
+        let evaluation = self.dirty.then(|| self.next_evaluation());
         let confirmation = self.confirmations.wake_at(now, self.times.probe_timeout);
-        [self.instances.next_expiry(), self.next_look, pass, confirmation]
+        [self.instances.next_expiry(), self.next_look, evaluation, confirmation]
             .into_iter()
             .flatten()
             .fold(self.next_housekeeping, Duration::min)

@@ -9,6 +9,7 @@ mod alerts;
 mod clock;
 mod confirm;
 mod decode;
+mod departures;
 mod describe;
 mod detector;
 mod host;

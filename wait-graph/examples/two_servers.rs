@@ -1,4 +1,4 @@
-//! Two servers that call each other, event by event.
+//! Two servers that call each other, event by event, and a drawing of the deadlock for Graphviz.
 //!
 //! `cargo run -p standoff-wait-graph --example two_servers`
 
@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use standoff_wait_graph::{
     Call, CallState, Capacity, Change, DeadTask, Deadlock, Episodes, Event, Handle, InstanceId, Limits, Parent, Role,
-    Span, SpanId, TraceId, WaitGraph,
+    Span, SpanId, TraceId, WaitGraph, to_dot,
 };
 
 const CLIENT: InstanceId = InstanceId(1);
@@ -23,10 +23,13 @@ fn main() {
     for (millis, said, event) in history() {
         let now = Duration::from_millis(millis);
         println!("{millis:>5} ms  {said}");
-        graph.apply(now, event);
+        graph.apply(now, &event);
         for change in episodes.update(graph.deadlocks()) {
             match change {
-                Change::Opened { id, deadlock } => println!("{}", report(id, &deadlock, now, &graph)),
+                Change::Opened { id, deadlock } => {
+                    println!("{}", report(id, &deadlock, now, &graph));
+                    println!("{}", to_dot(std::slice::from_ref(&*deadlock)));
+                }
                 Change::Closed { id } => println!("          no longer deadlocked: {id:016x}"),
                 Change::Continued { id, .. } | Change::Merged { id, .. } => println!("          changed: {id:016x}"),
             }
@@ -56,6 +59,12 @@ fn report(id: u64, deadlock: &Deadlock, now: Duration, graph: &WaitGraph) -> Str
     let mut lines = vec![format!("          deadlock {id:016x}: {}", deadlock.summary())];
     lines.extend(deadlock.core.iter().map(|task| describe("core  ", task)));
     lines.extend(deadlock.victims.iter().map(|task| describe("victim", task)));
+    for (name, count) in &deadlock.blast {
+        lines.push(format!(
+            "          {count} of {} victims: {name}",
+            deadlock.victims_total
+        ));
+    }
     let timeouts = deadlock.waits().filter_map(|wait| wait.timeout_at);
     lines.extend(
         timeouts

@@ -1,5 +1,7 @@
 //! What comes out: deadlocks, with everything a reader or a confirmation needs to know of them.
 
+mod same;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,11 +12,26 @@ use crate::span::{InstanceId, Quorum, SpanId, TraceId};
 pub struct Deadlock {
     /// The tasks that cause it, along their waits, from the one with the smallest name.
     pub core: Vec<DeadTask>,
-    /// The other tasks that can never proceed because of it, by name.
+    /// The other tasks that can never proceed because of it, by name: the first [`VICTIMS_MAX`] of them.
     pub victims: Vec<DeadTask>,
+    /// How many of these there are in all. In a storm, where a crowd waits behind very many cores, counting ends at a
+    /// fixed effort; then there are at least so many.
+    pub victims_total: u64,
+    /// All of these by canonical name, with their numbers: the most frequent first, then by name. The first [`BLAST_MAX`]
+    /// names.
+    pub blast: Vec<(Arc<str>, u64)>,
     /// What the core occupies or waits for, by name.
     pub resources: Vec<Resource>,
 }
+
+/// The most victims that [`Deadlock::victims`] lists: as many as an alert does.
+pub const VICTIMS_MAX: usize = 100;
+
+/// The most names that [`Deadlock::blast`] lists. Nobody reads more.
+pub const BLAST_MAX: usize = 100;
+
+/// The most waits that a victim lists. A batch may wait for a hundred thousand calls, and be a victim of as many cores.
+pub const WAITS_OF_VICTIM_MAX: usize = 100;
 
 /// A task that can never proceed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,7 +50,8 @@ pub struct DeadTask {
     pub resources: Vec<Arc<str>>,
     /// The open handles and holds by which it does.
     pub occupied_by: Vec<SpanId>,
-    /// Its calls that cannot finish and without which it cannot proceed, oldest first.
+    /// Its calls that cannot finish and without which it cannot proceed, oldest first; of a victim the first
+    /// [`WAITS_OF_VICTIM_MAX`].
     pub waits: Vec<DeadWait>,
 }
 
@@ -55,8 +73,9 @@ pub struct DeadWait {
     /// How far it has come: queued or accepted.
     pub state: CallState,
     /// The tasks that must proceed first: its handlers if accepted, the dead holders of its target if queued. By id;
-    /// of more than [`BLOCKED_BY_MAX`] only so many, those of the core before others.
-    pub blocked_by: Vec<SpanId>,
+    /// of more than [`BLOCKED_BY_MAX`] only so many, those of the core before others. Shared by those who are queued for
+    /// the same.
+    pub blocked_by: Arc<[SpanId]>,
     /// Whether one of them belongs to the core. A core's waits are those for which this holds.
     pub in_core: bool,
     /// The open handles and holds by which the core blocks it: those that answer it if accepted, those that occupy its

@@ -4,7 +4,9 @@
 //! deadlock through all of that. It goes on as long as some core still has a wait in common with it, and once it is
 //! over it never comes back. Knows nothing of confirmation or alerts.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
+use std::sync::Arc;
 
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
@@ -15,14 +17,13 @@ use crate::span::SpanId;
 /// twice, and then soon.
 const PAST_IDS_MAX: usize = 4096;
 
-/// All episodes that are going on.
+/// All episodes that are going on. There are never more than there are deadlocks, but for those restored.
 #[derive(Debug, Default)]
 pub struct Episodes {
     open: BTreeMap<u64, Episode>,
     /// The episode of each wait of a current core. A wait is in one core at most.
-    by_wait: BTreeMap<SpanId, u64>,
-    /// The oldest first.
-    past_ids: VecDeque<u64>,
+    by_wait: HashMap<SpanId, u64>,
+    past_ids: PastIds,
     /// How many episodes there have been.
     opened: u64,
 }
@@ -31,15 +32,16 @@ pub struct Episodes {
 struct Episode {
     /// The smaller, the older.
     number: u64,
-    waits: BTreeSet<SpanId>,
     /// `None` until the first update after [`Episodes::restore`].
     seen: Option<Seen>,
 }
 
 #[derive(Debug)]
 struct Seen {
-    current: Deadlock,
-    widest: Deadlock,
+    current: Arc<Deadlock>,
+    widest: Arc<Deadlock>,
+    /// How many waits it had when it was widest.
+    widest_waits: usize,
 }
 
 /// What has become of an episode. Episodes of which nothing is said are as they were.
@@ -50,16 +52,16 @@ pub enum Change {
         /// The hash of the sorted span ids of its waits, now and for as long as it lasts.
         id: u64,
         /// As it is now.
-        deadlock: Deadlock,
+        deadlock: Arc<Deadlock>,
     },
     /// It looks different now.
     Continued {
         /// Which one.
         id: u64,
         /// As it is now.
-        current: Deadlock,
+        current: Arc<Deadlock>,
         /// As it was when its core had the most waits.
-        widest: Deadlock,
+        widest: Arc<Deadlock>,
     },
     /// It is no longer dead.
     Closed {
@@ -79,31 +81,24 @@ impl Episodes {
     /// An episode that is known from before a restart, with the waits that its core had. Episodes are restored in the
     /// order of their age, before the first update.
     pub fn restore(&mut self, id: u64, waits: impl IntoIterator<Item = SpanId>) {
-        let waits: BTreeSet<SpanId> = waits.into_iter().collect();
-        self.by_wait.extend(waits.iter().map(|wait| (*wait, id)));
+        self.by_wait.extend(waits.into_iter().map(|wait| (wait, id)));
         self.opened += 1;
-        self.open.insert(
-            id,
-            Episode {
-                number: self.opened,
-                waits,
-                seen: None,
-            },
-        );
+        let number = self.opened;
+        self.open.insert(id, Episode { number, seen: None });
     }
 
     /// Compares all deadlocks that there are now with the open episodes.
     pub fn update(&mut self, deadlocks: Vec<Deadlock>) -> Vec<Change> {
         let parts: Vec<Part> = deadlocks.into_iter().map(|deadlock| self.part(deadlock)).collect();
-        let claims = self.claims(&parts);
-        let mut changes = self.end_all_but(&parts, &claims);
+        let meetings = self.meetings(&parts);
+        let claims = claims(&meetings, parts.len());
+        let mut changes = self.end_all_but(&meetings, &claims);
         self.by_wait.clear();
-        for (place, part) in parts.into_iter().enumerate() {
-            let id = claims
-                .get(&place)
-                .copied()
-                .unwrap_or_else(|| self.fresh_id(&part.deadlock));
-            self.by_wait.extend(part.waits.iter().map(|wait| (*wait, id)));
+        // A storm that is over takes its memory with it.
+        self.by_wait.shrink_to(parts.iter().map(|part| part.waits).sum());
+        for (part, claim) in parts.into_iter().zip(claims) {
+            let id = claim.unwrap_or_else(|| self.fresh_id(&part.deadlock));
+            self.by_wait.extend(part.deadlock.waits().map(|wait| (wait.call, id)));
             changes.extend(self.go_on(id, part));
         }
         changes
@@ -114,109 +109,174 @@ impl Episodes {
         self.by_wait.contains_key(&span)
     }
 
+    /// Ends an episode that is still dead, and opens another one of what it is now, under an id of its own.
+    ///
+    /// For whoever has told of a part of a core only, when nothing of that part is left. `None` if the episode is not open,
+    /// or not seen since it was restored.
+    pub fn renew(&mut self, id: u64) -> Option<u64> {
+        let current = Arc::clone(&self.open.get(&id)?.seen.as_ref()?.current);
+        self.open.remove(&id);
+        self.past_ids.add(id);
+        let renewed = self.fresh_id(&current);
+        self.by_wait.extend(current.waits().map(|wait| (wait.call, renewed)));
+        let widest_waits = current.waits().count();
+        self.begin(renewed, current, widest_waits);
+        Some(renewed)
+    }
+
+    fn begin(&mut self, id: u64, current: Arc<Deadlock>, widest_waits: usize) {
+        self.opened += 1;
+        let number = self.opened;
+        let seen = Some(Seen {
+            widest: Arc::clone(&current),
+            current,
+            widest_waits,
+        });
+        self.open.insert(id, Episode { number, seen });
+    }
+
     fn part(&self, deadlock: Deadlock) -> Part {
-        let waits: BTreeSet<SpanId> = deadlock.waits().map(|wait| wait.call).collect();
-        let episodes = waits
-            .iter()
-            .filter_map(|wait| self.by_wait.get(wait))
+        let waits = deadlock.waits().count();
+        let mut episodes: Vec<u64> = deadlock
+            .waits()
+            .filter_map(|wait| self.by_wait.get(&wait.call))
             .copied()
             .collect();
+        episodes.sort_unstable();
+        episodes.dedup();
         Part {
-            deadlock,
+            deadlock: Arc::new(deadlock),
             waits,
             episodes,
         }
     }
 
-    /// Which episode each part goes on: the older episodes first, each with its largest part.
-    fn claims(&self, parts: &[Part]) -> BTreeMap<usize, u64> {
-        let mut by_age: Vec<(&u64, &Episode)> = self.open.iter().collect();
-        by_age.sort_by_key(|(_, episode)| episode.number);
-        let mut claims = BTreeMap::new();
-        for (id, _) in by_age {
-            let own = parts.iter().enumerate().filter(|(_, part)| part.episodes.contains(id));
-            let free = own.filter(|(place, _)| !claims.contains_key(place));
-            // The first of several that are equally large: parts come in the order of their names.
-            if let Some((place, _)) = free.min_by_key(|(_, part)| std::cmp::Reverse(part.waits.len())) {
-                claims.insert(place, *id);
+    /// Every open episode with every part that shares a wait with it: the older episodes first, of each its largest part.
+    fn meetings(&self, parts: &[Part]) -> Vec<Meeting> {
+        let mut meetings: Vec<(u64, Reverse<usize>, Meeting)> = Vec::new();
+        for (place, part) in parts.iter().enumerate() {
+            for id in &part.episodes {
+                if let Some(episode) = self.open.get(id) {
+                    meetings.push((episode.number, Reverse(part.waits), Meeting { id: *id, place }));
+                }
             }
         }
-        claims
+        // The first of several that are equally large: parts come in the order of their names.
+        meetings.sort_unstable_by_key(|(number, waits, meeting)| (*number, *waits, meeting.place));
+        meetings.into_iter().map(|(.., meeting)| meeting).collect()
     }
 
     /// Episodes that go on with no part are over: merged if an older one has taken a part of them, else closed.
-    fn end_all_but(&mut self, parts: &[Part], claims: &BTreeMap<usize, u64>) -> Vec<Change> {
-        let going_on: BTreeSet<u64> = claims.values().copied().collect();
+    fn end_all_but(&mut self, meetings: &[Meeting], claims: &[Option<u64>]) -> Vec<Change> {
+        let going_on: HashSet<u64> = claims.iter().flatten().copied().collect();
+        let mut taken_from: HashMap<u64, usize> = HashMap::new();
+        for Meeting { id, place } in meetings {
+            let first = taken_from.entry(*id).or_insert(*place);
+            *first = (*first).min(*place);
+        }
         let ended: Vec<u64> = self.open.keys().copied().filter(|id| !going_on.contains(id)).collect();
-        let mut changes = Vec::new();
+        let mut changes = Vec::with_capacity(ended.len());
         for id in ended {
-            let mut taken = claims.iter().filter(|(place, _)| parts[**place].episodes.contains(&id));
-            changes.push(match taken.next() {
-                Some((_, into)) => Change::Merged { id, into: *into },
-                None => Change::Closed { id },
-            });
+            let into = taken_from
+                .get(&id)
+                .and_then(|place| claims.get(*place).copied().flatten());
+            changes.push(into.map_or(Change::Closed { id }, |into| Change::Merged { id, into }));
             self.open.remove(&id);
-            self.past_ids.push_back(id);
-            if self.past_ids.len() > PAST_IDS_MAX {
-                self.past_ids.pop_front();
-            }
+            self.past_ids.add(id);
         }
         changes
     }
 
     fn go_on(&mut self, id: u64, part: Part) -> Option<Change> {
-        let Part { deadlock, waits, .. } = part;
+        let Part {
+            deadlock: current,
+            waits,
+            ..
+        } = part;
         let Some(episode) = self.open.get_mut(&id) else {
-            self.opened += 1;
-            let seen = Some(Seen {
-                current: deadlock.clone(),
-                widest: deadlock.clone(),
-            });
-            self.open.insert(
-                id,
-                Episode {
-                    number: self.opened,
-                    waits,
-                    seen,
-                },
-            );
+            let deadlock = Arc::clone(&current);
+            self.begin(id, current, waits);
             return Some(Change::Opened { id, deadlock });
         };
-        episode.waits = waits;
-        let widest = match episode.seen.take() {
-            Some(seen) if seen.current == deadlock => {
+        let (widest, widest_waits) = match episode.seen.take() {
+            Some(seen) if seen.current.says_the_same_as(&current) => {
                 episode.seen = Some(seen);
                 return None;
             }
-            Some(seen) if seen.widest.waits().count() > episode.waits.len() => seen.widest,
-            Some(_) | None => deadlock.clone(),
+            Some(seen) if seen.widest_waits > waits => (seen.widest, seen.widest_waits),
+            Some(_) | None => (Arc::clone(&current), waits),
+        };
+        let change = Change::Continued {
+            id,
+            current: Arc::clone(&current),
+            widest: Arc::clone(&widest),
         };
         episode.seen = Some(Seen {
-            current: deadlock.clone(),
-            widest: widest.clone(),
-        });
-        Some(Change::Continued {
-            id,
-            current: deadlock,
+            current,
             widest,
-        })
+            widest_waits,
+        });
+        Some(change)
     }
 
     /// The hash of its waits, unless an episode has it already that began with the same waits and went another way.
     fn fresh_id(&self, deadlock: &Deadlock) -> u64 {
         let mut id = deadlock.id();
-        while self.open.contains_key(&id) || self.past_ids.contains(&id) {
+        while self.open.contains_key(&id) || self.past_ids.contains(id) {
             id = xxh3_64_with_seed(&id.to_be_bytes(), id);
         }
         id
     }
 }
 
+/// Which episode each part goes on: the older episodes first, each with its largest part that is free.
+fn claims(meetings: &[Meeting], parts: usize) -> Vec<Option<u64>> {
+    let mut claims = vec![None; parts];
+    for of_one in meetings.chunk_by(|one, other| one.id == other.id) {
+        if let Some(Meeting { id, place }) = of_one.iter().find(|meeting| claims[meeting.place].is_none()) {
+            claims[*place] = Some(*id);
+        }
+    }
+    claims
+}
+
 /// A deadlock that there is now, and the open episodes with which it shares a wait.
 struct Part {
-    deadlock: Deadlock,
-    waits: BTreeSet<SpanId>,
-    episodes: BTreeSet<u64>,
+    deadlock: Arc<Deadlock>,
+    waits: usize,
+    episodes: Vec<u64>,
+}
+
+/// An open episode and the place of a part that shares a wait with it.
+#[derive(Clone, Copy)]
+struct Meeting {
+    id: u64,
+    place: usize,
+}
+
+/// The last ids that are over.
+#[derive(Debug, Default)]
+struct PastIds {
+    /// The oldest first.
+    in_order: VecDeque<u64>,
+    all: BTreeSet<u64>,
+}
+
+impl PastIds {
+    /// Precondition: it is none of them.
+    fn add(&mut self, id: u64) {
+        self.in_order.push_back(id);
+        self.all.insert(id);
+        if self.in_order.len() > PAST_IDS_MAX
+            && let Some(oldest) = self.in_order.pop_front()
+        {
+            self.all.remove(&oldest);
+        }
+    }
+
+    fn contains(&self, id: u64) -> bool {
+        self.all.contains(&id)
+    }
 }
 
 #[cfg(test)]

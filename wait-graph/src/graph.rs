@@ -1,35 +1,29 @@
 //! The graph as its owner sees it: events in, deadlocks out, and questions about what is open.
 
-use std::cell::OnceCell;
-use std::collections::BTreeSet;
+mod open_span;
+mod pacing;
+
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::anomalies::Anomalies;
-use crate::chains::inherit;
 use crate::deadlock::{CallState, Capacity, Deadlock, Resource};
-use crate::facts::Facts;
+use crate::explain;
 use crate::limits::Limits;
-use crate::links::Links;
-use crate::picture::{Picture, Wait};
-use crate::report;
-use crate::span::{Event, InstanceId, Role, Span, SpanId};
+use crate::span::{Event, InstanceId, SpanId};
+use crate::spans::Spans;
+
+pub use open_span::OpenSpan;
+use pacing::Pacing;
 
 /// The wait-for graph of everything that is open.
 ///
-/// It keeps facts only. What follows from them is worked out anew after every change, when first asked for, so that
-/// nothing depends on the order of events.
+/// Who can never proceed is kept up to date with each event, by looking only at what the event may have changed. Where
+/// that would be too much, one pass over everything is due instead: see [`WaitGraph::settle`].
 #[derive(Debug)]
 pub struct WaitGraph {
-    facts: Facts,
-    /// What follows from the facts; empty after a change.
-    conclusions: OnceCell<Conclusions>,
-}
-
-#[derive(Debug)]
-struct Conclusions {
-    links: Links,
-    picture: Picture,
+    spans: Spans,
+    pacing: Pacing,
 }
 
 /// What an event did.
@@ -39,167 +33,161 @@ pub struct Applied {
     pub changed: bool,
 }
 
+/// Whether everything that can be concluded has been.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Settled {
+    /// Every answer is exact.
+    Exact,
+    /// A pass over the whole graph is due at this time. Until then too few tasks may be dead, never too many.
+    PassDueAt(Duration),
+}
+
 impl WaitGraph {
     /// An empty graph.
     pub fn new(limits: Limits) -> Self {
         Self {
-            facts: Facts::new(limits),
-            conclusions: OnceCell::new(),
+            spans: Spans::new(limits),
+            pacing: Pacing::default(),
         }
     }
 
     /// Names the service of an instance, for the names of tasks without a resource.
     pub fn describe_instance(&mut self, id: InstanceId, service: Arc<str>) {
-        if self.facts.describe(id, service) {
-            self.conclusions.take();
-        }
+        self.spans.describe(id, service);
     }
 
     /// Takes note of an event. Odd ones are counted in [`WaitGraph::anomalies`], never an error.
-    pub fn apply(&mut self, now: Duration, event: Event) -> Applied {
-        let changed = self.facts.apply(now, event);
-        if changed {
-            self.conclusions.take();
-        }
-        if self.facts.is_crowded() {
-            let links = Links::of(&self.facts);
-            self.facts.make_room(now, &links);
-            self.conclusions.take();
-        }
+    pub fn apply(&mut self, now: Duration, event: &Event) -> Applied {
+        let changed = self.spans.apply(now, event);
+        self.spans.picture_mut().decide();
         Applied { changed }
     }
 
     /// Forgets what is older than a minute and not needed any more. To be called now and then; does something at most
     /// once a second.
     pub fn expire(&mut self, now: Duration) {
-        if self.facts.is_overdue(now) {
-            let links = Links::of(&self.facts);
-            self.facts.expire(now, &links);
-            self.conclusions.take();
+        self.spans.expire(now);
+        self.spans.picture_mut().decide();
+    }
+
+    /// Does the pass over the whole graph if one is due. To be called after events, before the next question, and when
+    /// the time has come that it names.
+    pub fn settle(&mut self, now: Duration) -> Settled {
+        if !self.spans.is_behind() && !self.spans.picture().pass_wanted() {
+            return Settled::Exact;
         }
+        match self.pacing.may_pass(now, self.spans.open_count()) {
+            Ok(()) => {
+                self.spans.catch_up();
+                self.spans.picture_mut().full_pass();
+                Settled::Exact
+            }
+            Err(due_at) => Settled::PassDueAt(due_at),
+        }
+    }
+
+    /// Whether so much has changed at once that nothing can be said before the pass that is due. Until then there are no
+    /// deadlocks, and other answers may be those of before.
+    pub fn is_behind(&self) -> bool {
+        self.spans.is_behind()
+    }
+
+    /// Changes whenever the answer of [`WaitGraph::deadlocks`] may have changed.
+    pub fn revision(&self) -> u64 {
+        self.spans.revision()
     }
 
     /// Every deadlock there is, by name. The same open spans give the same result, whatever the order of events.
     ///
-    /// Nothing if the graph had to refuse a span that may still be open: see [`WaitGraph::is_complete`].
+    /// Nothing if the graph had to refuse a span that may still be open: see [`WaitGraph::is_complete`], nor while it
+    /// [is behind](WaitGraph::is_behind). Takes time in
+    /// proportion to what is dead, not to what is open.
     pub fn deadlocks(&self) -> Vec<Deadlock> {
-        if !self.is_complete() {
+        if !self.is_complete() || self.spans.is_behind() {
             return Vec::new();
         }
-        report::deadlocks(&self.facts, &self.conclusions().picture)
+        explain::deadlocks(self.spans.picture(), self.spans.store())
     }
 
     /// Whether every span that should be open is. Otherwise what was refused may be what proves a task to be live, so
     /// nothing is reported until it has ended, or its instance has gone.
     pub fn is_complete(&self) -> bool {
-        self.facts.is_complete()
+        self.spans.is_complete()
     }
 
     /// An open span.
-    pub fn span(&self, id: SpanId) -> Option<&Span> {
-        self.facts.open.get(&id)
+    pub fn span(&self, id: SpanId) -> Option<OpenSpan<'_>> {
+        let slot = self.spans.open_span(id)?;
+        Some(OpenSpan::new(self.spans.store(), slot))
     }
 
-    /// How many spans are open. Known without looking at them.
+    /// How many tasks can never proceed.
+    pub fn dead_task_count(&self) -> usize {
+        self.spans.picture().dead_count()
+    }
+
+    /// How many spans are open.
     pub fn open_span_count(&self) -> usize {
-        self.facts.open.len()
+        self.spans.open_count()
     }
 
-    /// The open spans of an instance, those among them that had to be refused last.
+    /// The open spans of an instance, by id, those among them that had to be refused last.
     pub fn open_spans(&self, instance: InstanceId) -> Vec<SpanId> {
-        self.facts.open_of(instance).map(|span| span.id).collect()
+        self.spans.open_of(instance)
     }
 
     /// How far an open call has come. A call directly inside another has come as far as the outermost one.
     pub fn call_state(&self, call: SpanId) -> Option<CallState> {
-        if !matches!(self.span(call)?.role, Role::Call(_)) {
-            return None;
-        }
-        let Conclusions { links, picture } = self.conclusions();
-        picture.wait(links.wait_at(call)?).map(|wait| wait.state)
+        let wait = self.spans.wait_of(call)?;
+        Some(self.spans.picture().state(wait))
     }
 
     /// All spans that may be the parent of a handler that answers an open call, by id: the call itself, the calls
     /// directly inside it, and the structural spans beneath them in its instance.
-    pub fn stand_ins(&self, call: SpanId) -> &[SpanId] {
-        self.conclusions().links.stand_ins(call)
+    pub fn stand_ins(&self, call: SpanId) -> Vec<SpanId> {
+        self.spans.stand_ins(call)
     }
 
     /// The instances that may have accepted a call to this resource, by id: those that occupy it, and those that have ever
     /// served it or been members of it. None that is gone.
     pub fn servers(&self, resource: &str) -> Vec<InstanceId> {
-        let now = self
-            .facts
-            .open
-            .values()
-            .filter(|span| occupies_or_offers(&span.role, resource));
-        let servers: BTreeSet<InstanceId> = now
-            .map(|span| span.instance)
-            .chain(self.facts.served.instances(resource))
-            .collect();
-        servers.into_iter().collect()
+        self.spans.servers(resource).into_iter().collect()
+    }
+
+    /// What an instance has served or been a member of. Nothing once it is gone.
+    pub fn served_by(&self, instance: InstanceId) -> Vec<Arc<str>> {
+        self.spans.served_by(instance)
     }
 
     /// A resource that an open span names.
     pub fn resource(&self, name: &str) -> Option<Resource> {
-        self.conclusions().picture.resource(name).map(report::resource)
+        let resource = self.spans.resource(name)?;
+        Some(explain::resource(self.spans.picture(), resource, self.spans.store()))
     }
 
     /// Whether units of this resource may be about to appear: its capacity is counted from members, or more than one
     /// instance has served its name. A deadlock that rests on it is to be confirmed only after a while.
     pub fn may_gain_units(&self, resource: &str) -> bool {
-        let capacity = self.conclusions().picture.resource(resource).map(|it| it.capacity);
-        matches!(capacity, Some(Capacity::Counted(_))) || self.facts.served.by_several(resource)
+        let known = self.spans.resource(resource);
+        let capacity = known.map(|it| self.spans.picture().resource(it).capacity());
+        matches!(capacity, Some(Capacity::Counted(_))) || self.spans.is_served_by_several(resource)
     }
 
     /// How many calls are open for whose reply a task waits. Calls directly inside one another are one.
     pub fn open_calls(&self) -> usize {
-        self.conclusions().picture.waits().count()
+        usize::try_from(self.spans.picture().waits_count()).unwrap_or(usize::MAX)
     }
 
     /// How many of them are queued for something of which too little is known: they count as live, and may hide a
     /// deadlock.
     pub fn undecided_waits(&self) -> usize {
-        let picture = &self.conclusions().picture;
-        let is_undecided = |wait: &&Wait| wait.state == CallState::Queued && wait.demand(picture).is_none();
-        picture.waits().filter(is_undecided).count()
+        usize::try_from(self.spans.picture().undecided()).unwrap_or(usize::MAX)
     }
 
     /// What was odd about the input.
     pub fn anomalies(&self) -> Anomalies {
-        let Conclusions { links, picture } = self.conclusions();
-        let parent = |id| self.facts.span(id).and_then(|span| span.parent).map(|parent| parent.id);
-        let chains = inherit(self.facts.open.keys().copied(), parent, |_, _: Option<()>| None);
-        let is_excessive = |wait: &&Wait| {
-            wait.demand(picture)
-                .is_some_and(|(needed, _, capacity)| needed > capacity)
-        };
-        Anomalies {
-            parent_loops: chains.loops,
-            ambiguous_conversations: links.ambiguous_handles,
-            excessive_calls: picture.waits().filter(is_excessive).count() as u64,
-            overfull_resources: picture.resources.iter().filter(|resource| resource.is_overfull).count() as u64,
-            ..self.facts.anomalies.clone()
-        }
+        self.spans.anomalies()
     }
-
-    fn conclusions(&self) -> &Conclusions {
-        self.conclusions.get_or_init(|| {
-            let links = Links::of(&self.facts);
-            let picture = Picture::of(&self.facts, &links);
-            Conclusions { links, picture }
-        })
-    }
-}
-
-fn occupies_or_offers(role: &Role, resource: &str) -> bool {
-    let names = match role {
-        Role::Handle(handle) => &handle.resources,
-        Role::Hold(hold) => &hold.resources,
-        Role::Member(member) => &member.resources,
-        Role::Call(_) | Role::Structural => return false,
-    };
-    names.iter().any(|name| &**name == resource)
 }
 
 #[cfg(test)]

@@ -37,25 +37,27 @@
 //!     span(5, 3, within(4), call("A")),   // … and calls A, which is waiting.
 //! ] {
 //!     assert!(graph.deadlocks().is_empty());
-//!     graph.apply(Duration::ZERO, event);
+//!     graph.apply(Duration::ZERO, &event);
 //! }
 //! assert_eq!(graph.deadlocks()[0].summary(), "A → B → A");
 //!
-//! graph.apply(Duration::from_secs(5), Event::Finished(SpanId(5)));
+//! graph.apply(Duration::from_secs(5), &Event::Finished(SpanId(5)));
 //! assert!(graph.deadlocks().is_empty());
 //! ```
 //!
 //! # How it is made
 //!
-//! Each step knows only the one before it, and every one but the first is worked out from scratch:
+//! Each step knows only the one before it, and tells the next one what has changed:
 //!
 //! ```text
-//!   events ──▶ facts ──▶ links ──▶ picture ──▶ liveness ──▶ cores ──▶ report ──▶ episodes
-//!              what is    who       tasks,      who can      what      what is    which is
-//!              open       belongs   waits,      still        causes    said       which over
-//!                         to whom   resources   proceed      it        of it      time
+//!   events ──▶ spans ──────────────▶ wait_for ─────────▶ explain ─────────────▶ episodes
+//!              what is open and       tasks, waits and    what causes it, who    which is
+//!              remembered, and who    resources, and      suffers from it, and   which over
+//!              belongs to whom        who is dead         what is said of it     time
 //! ```
 //!
+//! - **Work is done where something changes.** An event costs what it may have changed; the dead part is looked at only
+//!   when somebody asks for deadlocks.
 //! - **Order does not matter.** The facts are a set. The same events in another order, or twice, give the same report.
 //! - **Unknown is live.** Whatever is not known, contradictory, silent or forgotten for want of room counts as able to
 //!   proceed. It may hide a deadlock, and it never invents one.
@@ -64,28 +66,28 @@
 //! - **Nothing recurses**, however long chains of parents or of waits are.
 
 mod anomalies;
-mod capacity;
-mod chains;
-mod cores;
 mod deadlock;
 mod episodes;
-mod facts;
+mod explain;
 mod graph;
+mod hashing;
 mod limits;
-mod links;
-mod liveness;
-mod memory;
 mod names;
-mod picture;
-mod report;
-mod served;
+mod slab;
 mod span;
+mod spans;
+mod symbols;
 #[cfg(test)]
 mod testing;
+mod wait_for;
 
 pub use anomalies::Anomalies;
-pub use deadlock::{BLOCKED_BY_MAX, CallState, Capacity, DeadTask, DeadWait, Deadlock, Resource};
+pub use deadlock::{
+    BLAST_MAX, BLOCKED_BY_MAX, CallState, Capacity, DeadTask, DeadWait, Deadlock, Resource, VICTIMS_MAX,
+    WAITS_OF_VICTIM_MAX,
+};
 pub use episodes::{Change, Episodes};
-pub use graph::{Applied, WaitGraph};
+pub use explain::{to_dot, to_mermaid};
+pub use graph::{Applied, OpenSpan, Settled, WaitGraph};
 pub use limits::Limits;
 pub use span::{Call, Event, Handle, Hold, InstanceId, Member, Parent, Quorum, Role, Span, SpanId, TraceId, WaitGroup};

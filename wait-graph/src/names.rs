@@ -3,7 +3,8 @@
 //! The hashes are XXH3, whose values are fixed for good: they are kept in databases and compared between collectors.
 
 use std::borrow::Cow;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 
 use xxhash_rust::xxh3::{Xxh3, xxh3_64};
 
@@ -12,10 +13,17 @@ use crate::span::SpanId;
 
 /// The most names in a summary: about what fits on three lines of a terminal.
 const SUMMARY_NAMES_MAX: usize = 16;
+/// The most characters of one name in a summary or a drawing. Names are free text and may be a megabyte long.
+pub(crate) const LABEL_CHARS_MAX: usize = 200;
 /// The most resources by which a summary names one task.
 const LABEL_RESOURCES_MAX: usize = 3;
 /// Stands for a service that nobody has named.
 const UNKNOWN_SERVICE: &str = "unknown_service";
+
+/// The name of a service, even if nobody has named it.
+pub(crate) fn known_service(service: &str) -> &str {
+    if service.is_empty() { UNKNOWN_SERVICE } else { service }
+}
 
 impl DeadTask {
     /// Its smallest resource name; without a resource, `service/span name`.
@@ -27,34 +35,34 @@ impl DeadTask {
     }
 
     fn own_name(&self) -> String {
-        let service = if self.service.is_empty() {
-            UNKNOWN_SERVICE
-        } else {
-            &self.service
-        };
-        format!("{service}/{}", self.name)
+        format!("{}/{}", known_service(&self.service), self.name)
     }
 
-    /// All its names that do not depend on when or where it runs.
-    fn canonical_names(&self) -> Vec<Cow<'_, str>> {
+    /// Its names as a reader sees them, cut to a length that fits.
+    pub(crate) fn label(&self) -> String {
         if self.resources.is_empty() {
-            return vec![Cow::Owned(self.own_name())];
+            return format!("{}/{}", cut(known_service(&self.service)), cut(&self.name));
         }
-        self.resources.iter().map(|name| Cow::Borrowed(&**name)).collect()
-    }
-
-    fn label(&self) -> String {
-        let names = self.canonical_names();
-        let shown = names
+        let shown = self
+            .resources
             .iter()
             .take(LABEL_RESOURCES_MAX)
-            .map(|name| &**name)
+            .map(|name| cut(name))
             .collect::<Vec<_>>()
             .join(" + ");
-        match names.len().saturating_sub(LABEL_RESOURCES_MAX) {
+        match self.resources.len().saturating_sub(LABEL_RESOURCES_MAX) {
             0 => shown,
             more => format!("{shown} + {more} more"),
         }
+    }
+
+    /// What tells its label from those of others, where labels that are cut look the same.
+    fn label_key(&self) -> LabelKey<'_> {
+        if self.resources.is_empty() {
+            return LabelKey::Own(known_service(&self.service), &self.name);
+        }
+        let shown = self.resources.len().min(LABEL_RESOURCES_MAX);
+        LabelKey::Resources(&self.resources[..shown], self.resources.len())
     }
 }
 
@@ -69,38 +77,67 @@ impl Deadlock {
 
     /// Identifies these very waits: the hash of their sorted span ids.
     pub fn id(&self) -> u64 {
-        let calls: BTreeSet<SpanId> = self.waits().map(|wait| wait.call).collect();
+        let mut calls: Vec<SpanId> = self.waits().map(|wait| wait.call).collect();
+        calls.sort_unstable();
+        calls.dedup();
         xxh3_64(&calls.into_iter().flat_map(|id| id.0.to_be_bytes()).collect::<Vec<u8>>())
     }
 
     /// Identifies the kind of deadlock, the same each time it recurs and on every collector: the hash of the canonical
     /// names of its core, each once.
     pub fn fingerprint(&self) -> u64 {
-        hash_names(self.canonical_names().into_iter().collect())
+        hash_names(&self.canonical_names())
     }
 
     /// The same with digits masked, so that like deadlocks of many ids have one pattern.
     pub fn pattern(&self) -> u64 {
-        hash_names(
-            self.canonical_names()
-                .iter()
-                .map(|name| Cow::Owned(mask_digits(name)))
-                .collect(),
-        )
+        let mut names: Vec<Cow<'_, str>> = self.canonical_names();
+        for name in &mut names {
+            *name = Cow::Owned(mask_digits(name));
+        }
+        names.sort_unstable();
+        names.dedup();
+        hash_names(&names)
     }
 
-    fn canonical_names(&self) -> BTreeSet<Cow<'_, str>> {
-        self.core.iter().flat_map(DeadTask::canonical_names).collect()
+    /// Sorted, each once.
+    fn canonical_names(&self) -> Vec<Cow<'_, str>> {
+        // Of tasks with the same names, which may be long, the same allocations are looked at once.
+        let mut known = HashSet::new();
+        let mut names = Vec::new();
+        for task in &self.core {
+            if task.resources.is_empty() {
+                if known.insert((task.service.as_ptr(), task.name.as_ptr())) {
+                    names.push(Cow::Owned(task.own_name()));
+                }
+                continue;
+            }
+            for name in &task.resources {
+                if known.insert((name.as_ptr(), std::ptr::null())) {
+                    names.push(Cow::Borrowed(&**name));
+                }
+            }
+        }
+        names.sort_unstable();
+        names.dedup();
+        names
     }
 
     /// Exactly the spans on whose being open the deadlock rests, by id: the waits of the core, the handles of the core
     /// that answer accepted ones, the handles and holds of the core that occupy the targets of queued ones.
     pub fn spans(&self) -> Vec<SpanId> {
-        let spans: BTreeSet<SpanId> = self
-            .waits()
-            .flat_map(|wait| wait.rests_on.iter().copied().chain([wait.call]))
-            .collect();
-        spans.into_iter().collect()
+        let mut spans: Vec<SpanId> = Vec::new();
+        let mut taken = HashSet::new();
+        for wait in self.waits() {
+            spans.push(wait.call);
+            // Those who are queued for the same share what it rests on: a pool of n with n waiters is not n × n.
+            if taken.insert(wait.rests_on.as_ptr()) {
+                spans.extend(wait.rests_on.iter());
+            }
+        }
+        spans.sort_unstable();
+        spans.dedup();
+        spans
     }
 
     /// One line: `{:server_a, 42} → {:server_b, 42} → {:server_a, 42}`.
@@ -113,61 +150,83 @@ impl Deadlock {
 }
 
 /// A core with tasks of the same names taken together, in the order of the core.
-struct Crowd {
-    labels: Vec<String>,
-    /// For each label, those that its tasks wait for.
-    waits_for: Vec<BTreeSet<usize>>,
+struct Crowd<'a> {
+    /// One task for each label, and how many there are.
+    tasks: Vec<(&'a DeadTask, usize)>,
+    /// Each label with each that its tasks wait for. Sorted.
+    waits_for: Vec<(usize, usize)>,
 }
 
-impl Crowd {
-    fn of(deadlock: &Deadlock) -> Self {
-        let mut order: Vec<String> = Vec::new();
-        let mut members: BTreeMap<String, (usize, usize)> = BTreeMap::new();
-        let mut places: BTreeMap<SpanId, usize> = BTreeMap::new();
+/// What tells labels apart.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+enum LabelKey<'a> {
+    Own(&'a str, &'a str),
+    /// The first of its resources, and how many there are.
+    Resources(&'a [Arc<str>], usize),
+}
+
+impl<'a> Crowd<'a> {
+    fn of(deadlock: &'a Deadlock) -> Self {
+        let mut order: Vec<(&DeadTask, usize)> = Vec::new();
+        let mut members: HashMap<LabelKey<'_>, usize> = HashMap::new();
+        let mut places: HashMap<SpanId, usize> = HashMap::new();
         for task in &deadlock.core {
-            let label = task.label();
-            let (place, count) = members.entry(label.clone()).or_insert_with(|| {
-                order.push(label);
-                (order.len() - 1, 0)
+            let place = *members.entry(task.label_key()).or_insert_with(|| {
+                order.push((task, 0));
+                order.len() - 1
             });
-            *count += 1;
-            places.insert(task.id, *place);
+            order[place].1 += 1;
+            places.insert(task.id, place);
         }
-        let mut waits_for = vec![BTreeSet::new(); order.len()];
+        let mut waits_for: Vec<(usize, usize)> = Vec::new();
+        // Those of one label who are queued for the same are blocked by the same list.
+        let mut taken = HashSet::new();
         for task in &deadlock.core {
-            let on = task
-                .waits
-                .iter()
-                .flat_map(|wait| &wait.blocked_by)
-                .filter_map(|id| places.get(id));
-            waits_for[places[&task.id]].extend(on.copied());
+            let Some(place) = places.get(&task.id).copied() else {
+                continue;
+            };
+            for wait in &task.waits {
+                if wait.blocked_by.len() <= 1 || taken.insert((place, wait.blocked_by.as_ptr())) {
+                    let on = wait.blocked_by.iter().filter_map(|id| places.get(id));
+                    waits_for.extend(on.map(|on| (place, *on)));
+                }
+            }
         }
-        let counted = |label: String| match members.get(&label) {
-            Some((_, count)) if *count > 1 => format!("{label} ×{count}"),
-            Some(_) | None => label,
-        };
+        waits_for.sort_unstable();
+        waits_for.dedup();
         Self {
-            labels: order.into_iter().map(counted).collect(),
+            tasks: order,
             waits_for,
+        }
+    }
+
+    fn label(&self, place: usize) -> String {
+        match self.tasks[place] {
+            (task, 1) => task.label(),
+            (task, count) => format!("{} ×{count}", task.label()),
         }
     }
 
     /// One name after the other, if each waits for the next only.
     fn ring(&self) -> Option<String> {
-        let last = self.labels.len().checked_sub(1)?;
-        let next_only = |place: usize| {
-            self.waits_for[place]
-                .iter()
-                .eq([&(if place == last { 0 } else { place + 1 })])
-        };
-        if !(0..=last).all(next_only) {
+        let last = self.tasks.len().checked_sub(1)?;
+        let next = |place: usize| if place == last { 0 } else { place + 1 };
+        if !self
+            .waits_for
+            .iter()
+            .copied()
+            .eq((0..=last).map(|place| (place, next(place))))
+        {
             return None;
         }
-        let mut names: Vec<String> = self.labels.iter().take(SUMMARY_NAMES_MAX).cloned().collect();
-        if self.labels.len() > SUMMARY_NAMES_MAX {
-            names.push(format!("({} more)", self.labels.len() - SUMMARY_NAMES_MAX));
+        let mut names: Vec<String> = (0..=last)
+            .take(SUMMARY_NAMES_MAX)
+            .map(|place| self.label(place))
+            .collect();
+        if self.tasks.len() > SUMMARY_NAMES_MAX {
+            names.push(format!("({} more)", self.tasks.len() - SUMMARY_NAMES_MAX));
         }
-        names.extend(self.labels.first().cloned());
+        names.push(self.label(0));
         Some(names.join(" → "))
     }
 
@@ -175,18 +234,28 @@ impl Crowd {
     fn knot(&self) -> String {
         let mut left = SUMMARY_NAMES_MAX;
         let mut clauses = Vec::new();
-        for (label, on) in self.labels.iter().zip(&self.waits_for) {
+        for place in 0..self.tasks.len() {
             if left == 0 {
                 break;
             }
-            let names: Vec<&str> = on.iter().take(left).map(|place| self.labels[*place].as_str()).collect();
+            let start = self.waits_for.partition_point(|(from, _)| *from < place);
+            let on = self.waits_for[start..].iter().take_while(|(from, _)| *from == place);
+            let names: Vec<String> = on.take(left).map(|(_, on)| self.label(*on)).collect();
             left = left.saturating_sub(names.len());
-            clauses.push(format!("{label} → {}", names.join(" and ")));
+            clauses.push(format!("{} → {}", self.label(place), names.join(" and ")));
         }
-        match self.labels.len() - clauses.len() {
+        match self.tasks.len() - clauses.len() {
             0 => clauses.join("; "),
             more => format!("{}; and {more} more", clauses.join("; ")),
         }
+    }
+}
+
+/// The first of its characters, and a sign that there are more.
+pub(crate) fn cut(name: &str) -> Cow<'_, str> {
+    match name.char_indices().nth(LABEL_CHARS_MAX) {
+        None => Cow::Borrowed(name),
+        Some((end, _)) => Cow::Owned(format!("{}…", &name[..end])),
     }
 }
 
@@ -207,7 +276,7 @@ fn mask_digits(name: &str) -> String {
 }
 
 /// Names are free text, so each goes with its length: no two lists of names run into the same bytes.
-fn hash_names(names: BTreeSet<Cow<'_, str>>) -> u64 {
+fn hash_names(names: &[Cow<'_, str>]) -> u64 {
     let mut hash = Xxh3::new();
     for name in names {
         hash.update(&(name.len() as u64).to_be_bytes());

@@ -90,7 +90,7 @@ pub(crate) fn graph(events: impl IntoIterator<Item = Event>) -> WaitGraph {
 pub(crate) fn limited(limits: Limits, events: impl IntoIterator<Item = Event>) -> WaitGraph {
     let mut graph = WaitGraph::new(limits);
     for event in events {
-        graph.apply(Duration::ZERO, event);
+        graph.apply(Duration::ZERO, &event);
     }
     graph
 }

@@ -3,6 +3,7 @@
 //! Nothing here ships. The end-to-end tests use [`servers`]; everything else is for the commands in `main.rs`.
 
 pub mod check;
+pub mod instructions;
 pub mod protos;
 pub mod run;
 pub mod servers;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
-use xtask::{check, protos, run, soak, test};
+use xtask::{check, instructions, protos, run, soak, test};
 
 /// Development tasks of standoff
 #[derive(Debug, Parser)]
@@ -34,6 +34,12 @@ enum Task {
         #[arg(long, default_value_t = 30)]
         minutes: u64,
     },
+    /// Count the instructions that the engine takes for an event, with valgrind
+    Instructions {
+        /// How many events of each shape and size
+        #[arg(long, default_value_t = 20_000)]
+        events: u64,
+    },
     /// Generate the code of the `.proto` files
     Protos,
     /// Start private servers and print how to reach them; they stop at the end of standard input, or with this command
@@ -49,6 +55,10 @@ fn main() -> Result<ExitCode> {
         Task::Check => well(check::check(&root)?),
         Task::Test { running, selection } => ExitCode::from(test::test(&root, &running, &selection)?),
         Task::Soak { running, minutes } => well(soak::soak(&root, &running, Duration::from_secs(60 * minutes))?),
+        Task::Instructions { events } => {
+            instructions::instructions(&root, events)?;
+            ExitCode::SUCCESS
+        }
         Task::Protos => {
             protos::generate(&root)?;
             ExitCode::SUCCESS

@@ -30,6 +30,21 @@ const STEPS: &[Step] = &[
         command: &["nextest", "run", "--workspace", "--all-features", "--profile", "soak"],
         env: &[("PROPTEST_CASES", "5120")],
     },
+    // Engine and oracle, on so many histories of each kind a round. It says how many.
+    Step {
+        name: "histories",
+        command: &[
+            "test",
+            "--release",
+            "--package",
+            "standoff-wait-graph",
+            "--test",
+            "comparison",
+            "--",
+            "--nocapture",
+        ],
+        env: &[("STANDOFF_HISTORIES", "20000")],
+    },
 ];
 
 /// Tells a step how long it should take, in seconds. One that has no end of its own keeps to it.

@@ -124,6 +124,10 @@ impl Detector {
         if self.dirty {
             self.evaluate(now, Resolution::Finished);
         }
+        if self.graph.is_behind() {
+            // Nobody knows what is suspected just now. Who is still suspected then is asked again.
+            return;
+        }
         for verdict in self.confirmations.answer(now, self.times.probe_timeout, id, answer) {
             match verdict {
                 Verdict::Confirmed(episode) => self.fire(now, episode),
@@ -207,6 +211,7 @@ impl Detector {
 
     /// The instance has said goodbye, or is known to be dead.
     pub(super) fn gone(&mut self, now: Duration, id: InstanceId) {
+        self.departures.leave(now, self.graph.served_by(id));
         self.apply(now, Event::InstanceGone(id), Resolution::InstanceLost);
         if let Some(instance) = self.instances.remove(id) {
             tracing::info!(instance = instance.identity.key.instance_id, "instance is gone");
@@ -229,7 +234,7 @@ impl Detector {
                     "nothing heard of the instance for its lease"
                 );
             }
-            self.graph.apply(now, Event::InstanceSilent(id));
+            self.graph.apply(now, &Event::InstanceSilent(id));
         }
         if !overdue.is_empty() {
             // Once for all of them: a relay that dies takes many along.

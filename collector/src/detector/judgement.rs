@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use standoff_protocol::api::{Alert, Evidence, Resolution};
 use standoff_protocol::stream::{Outcome, from_collector};
-use standoff_wait_graph::{CallState, Change, Deadlock, Event, SpanId};
+use standoff_wait_graph::{CallState, Change, DeadWait, Deadlock, Event, Settled, SpanId};
 
-use super::{Detector, Effect, PASS_SPACING, PASS_SPANS, Published, START_SETTLE};
+use super::{Detector, EXPLAINED_SPACING, EXPLAINED_TASKS, Effect, Published, START_SETTLE};
 use crate::alerts::EpisodeId;
 use crate::confirm::Questions;
 use crate::describe;
@@ -17,7 +17,7 @@ use crate::describe;
 #[derive(Debug)]
 pub(super) struct Suspect {
     /// As it is now.
-    deadlock: Deadlock,
+    deadlock: Arc<Deadlock>,
     /// Since when it has rested on the same waits and units.
     since: Duration,
 }
@@ -47,37 +47,81 @@ impl Detector {
             Event::InstanceGone(_) => true,
             Event::Started(_) | Event::Answered(_) | Event::InstanceSilent(_) | Event::InstanceBack(_) => false,
         };
-        self.graph.apply(now, event);
+        self.graph.apply(now, &event);
         self.dirty = true;
         if decisive {
             self.evaluate(now, ends_as);
         }
     }
 
-    pub(super) fn next_pass(&self) -> Duration {
-        let factor = u32::try_from(self.graph.open_span_count() / PASS_SPANS).unwrap_or(u32::MAX);
-        self.last_pass + PASS_SPACING.saturating_mul(factor)
+    /// When deadlocks are to be looked at next, if the graph has changed.
+    pub(super) fn next_evaluation(&self) -> Duration {
+        let factor = u32::try_from(self.graph.dead_task_count() / EXPLAINED_TASKS).unwrap_or(u32::MAX);
+        let paced = self.last_evaluation + EXPLAINED_SPACING.saturating_mul(factor);
+        self.settles_at.map_or(paced, |at| paced.max(at))
     }
 
-    /// One pass over the graph. Episodes that are over by now ended as `ends_as`.
+    /// Whether the graph has drawn all its conclusions. If not, [`Detector::next_evaluation`] waits for them.
+    pub(super) fn is_settled(&mut self, now: Duration) -> bool {
+        self.settles_at = match self.graph.settle(now) {
+            Settled::Exact => None,
+            Settled::PassDueAt(at) => Some(at),
+        };
+        self.settles_at.is_none()
+    }
+
+    /// Looks at what deadlocks there are. Episodes that are over by now ended as `ends_as`.
     pub(super) fn evaluate(&mut self, now: Duration, ends_as: Resolution) {
-        self.dirty = false;
-        self.last_pass = now;
-        for change in self.episodes.update(self.graph.deadlocks()) {
-            match change {
-                Change::Opened { id, deadlock } => {
-                    self.alerts.suspect(id, self.describe(now, id, &deadlock));
-                    self.suspect(now, id, deadlock);
-                }
-                Change::Continued { id, current, .. } => self.go_on(now, id, current),
-                Change::Closed { id } => self.resolve(now, id, ends_as),
-                Change::Merged { id, .. } => self.resolve(now, id, Resolution::Merged),
+        self.compare(now, ends_as);
+        loop {
+            let doubtful = self.doubtful();
+            if doubtful.is_empty() {
+                break;
             }
+            for call in doubtful {
+                self.refuted_total += 1;
+                self.graph.apply(now, &Event::Answered(call));
+            }
+            self.compare(now, Resolution::Finished);
         }
-        // Also those that look the same: who could have accepted their calls may have changed.
+        // Also of those that look the same: who could have accepted their calls may have changed.
         for (id, suspect) in &self.suspects {
             let questions = Questions::about(&suspect.deadlock, &self.graph);
             self.confirmations.watch(*id, questions, self.settled_at(suspect));
+        }
+    }
+
+    /// The calls on which a suspicion rests, and of which nobody can say any more that they were not answered.
+    fn doubtful(&self) -> BTreeSet<SpanId> {
+        let mut doubtful = BTreeSet::new();
+        for (id, suspect) in &self.suspects {
+            let confirmed = self.confirmed.get(id);
+            let is_open_question = |wait: &&DeadWait| {
+                wait.state == CallState::Queued
+                    && confirmed.is_none_or(|it| !it.waits.contains(&wait.call))
+                    && self.departures.may_have_accepted(wait)
+            };
+            doubtful.extend(suspect.deadlock.waits().filter(is_open_question).map(|wait| wait.call));
+        }
+        doubtful
+    }
+
+    fn compare(&mut self, now: Duration, ends_as: Resolution) {
+        self.dirty = !self.is_settled(now);
+        if self.graph.is_behind() {
+            return;
+        }
+        self.last_evaluation = now;
+        let revision = Some(self.graph.revision());
+        let deadlocks = (self.revision != revision).then(|| self.graph.deadlocks());
+        self.revision = revision;
+        for change in deadlocks.map_or_else(Vec::new, |it| self.episodes.update(it)) {
+            match change {
+                Change::Opened { id, deadlock } => self.open(now, id, deadlock),
+                Change::Continued { id, current, .. } => self.go_on(now, id, current, ends_as),
+                Change::Closed { id } => self.resolve(now, id, ends_as),
+                Change::Merged { id, .. } => self.resolve(now, id, Resolution::Merged),
+            }
         }
     }
 
@@ -131,11 +175,23 @@ impl Detector {
         }
     }
 
+    fn open(&mut self, now: Duration, id: EpisodeId, deadlock: Arc<Deadlock>) {
+        self.alerts.suspect(id, self.describe(now, id, &deadlock));
+        self.suspect(now, id, deadlock);
+    }
+
     /// The episode looks different now. What it has grown by is as unconfirmed as any suspect, and is not told before it
     /// has been asked about too.
-    fn go_on(&mut self, now: Duration, id: EpisodeId, current: Deadlock) {
+    fn go_on(&mut self, now: Duration, id: EpisodeId, current: Arc<Deadlock>, ends_as: Resolution) {
         let waits = waits_of(&current);
         match self.confirmed.get_mut(&id) {
+            // Nothing is left of what people were told of: that is over, whatever it had grown by meanwhile.
+            Some(confirmed) if waits.is_disjoint(&confirmed.waits) => {
+                self.resolve(now, id, ends_as);
+                if let Some(renewed) = self.episodes.renew(id) {
+                    self.open(now, renewed, current);
+                }
+            }
             Some(confirmed) if waits.is_subset(&confirmed.waits) => {
                 self.suspects.remove(&id);
                 self.confirmations.forget(id);
@@ -152,7 +208,7 @@ impl Detector {
         }
     }
 
-    fn suspect(&mut self, now: Duration, id: EpisodeId, deadlock: Deadlock) {
+    fn suspect(&mut self, now: Duration, id: EpisodeId, deadlock: Arc<Deadlock>) {
         let before = self
             .suspects
             .remove(&id)

@@ -151,8 +151,12 @@ impl Simulation {
 
     fn restart(&mut self) {
         self.restart_at = None;
-        // One that remembers nothing gives everybody a second, which is too little for whoever stalls.
+        // One that remembers nobody gives everybody a moment, which is too little for whoever stalls or is cut off.
         let remembers = !self.wire.is_settled() || self.random.percent(60);
+        if !remembers {
+            self.world.spare(self.now + START_SETTLE);
+            self.wire.spare(self.now + START_SETTLE);
+        }
         let awaited = if remembers {
             self.remembered.clone()
         } else {
@@ -252,7 +256,11 @@ impl Simulation {
             let servers = self.detector.graph.servers(&name);
             let presence = |id| self.detector.instances.get(id).map(|it| it.presence);
             if servers.into_iter().any(|it| presence(it) == Some(Presence::Silent)) {
-                self.world.doubt.note(name);
+                self.world.doubt.note(name.clone());
+            }
+            // Nor can anybody ask those who have left what they had accepted.
+            if let Some(until) = self.detector.departures.concern_until(&name) {
+                self.world.doubt.note_left(name, until);
             }
         }
         let dead = self.world.dead(Some(&self.world.doubt));

@@ -652,3 +652,51 @@ fn what_an_alert_has_only_seemed_to_grow_by_is_never_told() {
     assert_eq!(cores, BTreeSet::from([2]));
     assert_eq!(rig.alerts(Filter::Firing).len(), 1);
 }
+
+/// What people were told of is over when none of its waits is left, whatever it had seemed to grow by meanwhile.
+#[test]
+fn what_is_left_of_a_deadlock_that_was_told_is_a_suspect_of_its_own() {
+    let mut rig = Rig::new();
+    two_servers(&mut rig);
+    rig.connect("c");
+    rig.instances.get_mut("c").unwrap().answers = false;
+    rig.start("c", handle(0xe1, 0, "C"));
+    rig.start("c", call(0xc5, 0xe1, "B"));
+    rig.start("b", call(0xc3, 0xb1, "C"));
+    rig.end("b", 0xc2, Outcome::Error);
+    rig.end("a", 0xc1, Outcome::Error);
+    assert_eq!(rig.history().last(), Some(&AlertState::Resolved));
+    let [suspected] = &rig.alerts(Filter::Suspected)[..] else {
+        panic!("one suspect")
+    };
+    assert_eq!(suspected.summary, "B → C → B");
+}
+
+/// ```text
+/// a1 holds A ──c1──▶ X   answered in no time by an instance that says goodbye; A has not read the reply
+///     ▲              │
+///     └─────c2───────┘   X has moved, and its next turn there calls A
+/// ```
+#[test]
+fn whom_nobody_can_ask_may_have_answered() {
+    let mut rig = Rig::new();
+    for name in ["a", "x", "y"] {
+        rig.connect(name);
+    }
+    rig.start("x", handle(0xe1, 0, "X"));
+    rig.end("x", 0xe1, Outcome::Finished);
+    rig.start("a", handle(0xa1, 0, "A"));
+    rig.start("a", call(0xc1, 0xa1, "X"));
+    let connection = rig.instances["x"].connection;
+    rig.step(Input::Goodbye { connection });
+    rig.start("y", handle(0xb1, 0, "X"));
+    rig.start("y", call(0xc2, 0xb1, "A"));
+    rig.pass(ms(3000));
+    assert_eq!(rig.alerts(Filter::All), []);
+    assert_eq!(rig.detector.stats().refuted_total, 1);
+
+    // The same waits anew, from long after it has left.
+    rig.end("a", 0xc1, Outcome::Timeout);
+    rig.start("a", call(0xc3, 0xa1, "X"));
+    assert_eq!(rig.history(), [AlertState::Firing]);
+}

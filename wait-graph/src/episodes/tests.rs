@@ -10,7 +10,7 @@ fn core(waits: &[u64]) -> Deadlock {
         name: "".into(),
         target: None,
         state: CallState::Queued,
-        blocked_by: Vec::new(),
+        blocked_by: [].into(),
         in_core: true,
         rests_on: [].into(),
         group: None,
@@ -30,6 +30,8 @@ fn core(waits: &[u64]) -> Deadlock {
     Deadlock {
         core: vec![task],
         victims: Vec::new(),
+        victims_total: 0,
+        blast: Vec::new(),
         resources: Vec::new(),
     }
 }
@@ -37,15 +39,15 @@ fn core(waits: &[u64]) -> Deadlock {
 fn opened(waits: &[u64]) -> Change {
     Change::Opened {
         id: core(waits).id(),
-        deadlock: core(waits),
+        deadlock: core(waits).into(),
     }
 }
 
 fn continued(id: u64, current: &[u64], widest: &[u64]) -> Change {
     Change::Continued {
         id,
-        current: core(current),
-        widest: core(widest),
+        current: core(current).into(),
+        widest: core(widest).into(),
     }
 }
 
@@ -141,4 +143,22 @@ fn restored_episodes_go_on() {
         episodes.update(vec![core(&[2, 3])]),
         [Change::Closed { id: 8 }, continued(7, &[2, 3], &[2, 3])]
     );
+}
+
+#[test]
+fn what_is_left_of_an_episode_can_begin_anew() {
+    let mut episodes = Episodes::default();
+    let id = core(&[1]).id();
+    assert_eq!(episodes.renew(id), None);
+    episodes.update(vec![core(&[1])]);
+    episodes.update(vec![core(&[1, 2])]);
+    assert_eq!(episodes.update(vec![core(&[2])]), [continued(id, &[2], &[1, 2])]);
+    let renewed = episodes.renew(id).unwrap();
+    assert_eq!(renewed, core(&[2]).id());
+    assert_eq!(episodes.update(vec![core(&[2])]), []);
+    assert_eq!(
+        episodes.update(vec![core(&[2, 3])]),
+        [continued(renewed, &[2, 3], &[2, 3])]
+    );
+    assert_eq!(episodes.update(vec![]), [Change::Closed { id: renewed }]);
 }

@@ -47,7 +47,7 @@ pub(crate) fn started(event: &Event) -> Option<SpanId> {
 }
 
 fn events(spans: usize, ids: BoxedStrategy<SpanId>) -> impl Strategy<Value = Vec<Event>> {
-    let spans = vec(span(ids.clone()), spans).prop_map(|mut spans| {
+    let spans = vec(span(ids.clone()), spans / 4..=spans).prop_map(|mut spans| {
         for (span, id) in spans.iter_mut().zip(NOISE) {
             span.id = SpanId(id);
             span.name = format!("span {id}").into();
@@ -102,7 +102,7 @@ fn role() -> impl Strategy<Value = Role> {
         0..8u8,
     );
     let call = call.prop_map(|(target, units, group, chance)| {
-        let detached = chance == 0;
+        let detached = chance == 7;
         Role::Call(Call {
             target,
             units,

@@ -25,7 +25,8 @@ pub(crate) struct World {
 #[derive(Clone, Debug)]
 pub(crate) struct Task {
     kind: TaskKind,
-    /// The call that it handles: a task and the place of a call in it, taken modulo what there is.
+    /// The call that it handles: one of the tasks before it and the place of a call in it, taken modulo what there is.
+    /// A span begins after its parent, so nobody handles what it has caused itself.
     handles: Option<(usize, usize)>,
     /// Resource and units.
     holds: Vec<(usize, u32)>,
@@ -213,7 +214,7 @@ impl World {
         let (caller, call) = self.tasks[task]
             .handles
             .filter(|_| self.tasks[task].kind != TaskKind::Client)?;
-        let caller = caller % self.tasks.len();
+        let caller = caller.checked_rem(task)?;
         let calls = self.tasks[caller].calls.len();
         (calls > 0).then(|| (caller, call % calls))
     }

@@ -89,6 +89,8 @@ pub(super) struct Wire {
     random: Random,
     weather: Weather,
     is_calm: bool,
+    /// Until then no connection breaks.
+    spared_until: Duration,
     agenda: Agenda<Event>,
     hosts: Vec<Host>,
     connections: BTreeMap<ConnectionId, Connection>,
@@ -104,6 +106,7 @@ impl Wire {
             random,
             weather,
             is_calm: false,
+            spared_until: now,
             agenda,
             hosts: Vec::new(),
             connections: BTreeMap::new(),
@@ -120,11 +123,16 @@ impl Wire {
         self.is_calm = true;
     }
 
+    /// Every connection lasts until then.
+    pub(super) fn spare(&mut self, until: Duration) {
+        self.spared_until = until;
+    }
+
     /// The collector has been started anew: all connections are gone at once.
     pub(super) fn collector_restarted(&mut self, now: Duration, remembers: bool) {
         self.now = now;
         self.connections.clear();
-        // One that remembers nobody gives everybody a second.
+        // One that remembers nobody gives everybody a moment.
         for instance in 0..self.hosts.len() {
             let is_slow = remembers && self.random.percent(20);
             let max_ms = if is_slow { 8 * RECONNECT_MS } else { RECONNECT_MS };
@@ -291,7 +299,8 @@ impl Wire {
         let again = self.now + self.random.ms_within(100, 2000);
         self.agenda.add(again, Event::Storm);
         let instance = self.random.below(self.hosts.len());
-        if self.hosts[instance].is_alive && !self.hosts[instance].is_stalled {
+        let host = &self.hosts[instance];
+        if host.is_alive && !host.is_stalled && self.now >= self.spared_until {
             self.cut(instance);
             self.reconnect(instance, RECONNECT_MS);
         }

@@ -136,6 +136,7 @@ struct Call {
     instance: usize,
     target: Target,
     place: Place,
+    started_at: Duration,
     attempt: Option<u64>,
     /// A handler of it was lost, and another one may have it.
     was_orphaned: bool,
@@ -204,6 +205,8 @@ pub(super) struct World {
     calls: BTreeMap<u64, Call>,
     last_id: u64,
     season: Season,
+    /// Until then no process stalls.
+    spared_until: Duration,
     /// Something has happened that may make the dead live again.
     excused: bool,
     pub(super) truth: Truth,
@@ -235,6 +238,7 @@ impl World {
             calls: BTreeMap::new(),
             last_id: 0,
             season: Season::Chaos,
+            spared_until: now,
             excused: false,
             truth: Truth::default(),
             doubt: Doubt::default(),
@@ -292,6 +296,11 @@ impl World {
             self.resume(instance);
         }
         self.look()
+    }
+
+    /// Every process runs until then.
+    pub(super) fn spare(&mut self, until: Duration) {
+        self.spared_until = until;
     }
 
     /// Everybody gives up.
@@ -481,7 +490,7 @@ impl World {
         match self.random.below(5) {
             0 if self.nature.crashes && living.len() > 1 => self.crash(instance),
             1 | 2 if self.nature.stalls && !self.instances[instance].is_stalled => {
-                let stall = if self.random.percent(60) {
+                let stall = if self.random.percent(60) || self.now < self.spared_until {
                     Stall::Application
                 } else {
                     Stall::Process
@@ -890,6 +899,7 @@ impl World {
                     instance,
                     target: *target,
                     place: Place::Queued,
+                    started_at: self.now,
                     attempt,
                     was_orphaned: false,
                 },

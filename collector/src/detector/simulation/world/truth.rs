@@ -2,10 +2,10 @@
 //!
 //! Written without the engine: it knows no spans, and who truly has a message, a lock or a consumer.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use super::{Place, Target, Waiting, World, actor_name, lock_name, pool_name};
+use super::{Call, Place, Target, Waiting, World, actor_name, lock_name, pool_name};
 
 /// Who is dead at one moment.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -50,11 +50,23 @@ impl Truth {
 pub(in super::super) struct Doubt {
     /// Names that instances have served, or were members of, that died where nobody could see it.
     ghosts: BTreeSet<String>,
+    /// Names for which calls from before these times may have been accepted by somebody who has left.
+    left: BTreeMap<String, Duration>,
 }
 
 impl Doubt {
     pub(in super::super) fn note(&mut self, name: String) {
         self.ghosts.insert(name);
+    }
+
+    pub(in super::super) fn note_left(&mut self, name: String, at: Duration) {
+        self.left.insert(name, at);
+    }
+
+    fn concerns(&self, call: &Call) -> bool {
+        let target = name(call.target);
+        let left = self.left.get(&target);
+        call.was_orphaned || self.ghosts.contains(&target) || left.is_some_and(|at| call.started_at <= *at)
     }
 }
 
@@ -130,7 +142,7 @@ impl World {
 
     fn can_be_answered(&self, call: u64, dead: &BTreeSet<u64>, doubt: Option<&Doubt>) -> bool {
         let Some(call) = self.calls.get(&call) else { return true };
-        if doubt.is_some_and(|doubt| call.was_orphaned || doubt.ghosts.contains(&name(call.target))) {
+        if doubt.is_some_and(|doubt| doubt.concerns(call)) {
             return true;
         }
         match call.place {

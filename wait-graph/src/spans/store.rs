@@ -1,0 +1,508 @@
+//! The spans that are open or remembered, under dense numbers, and how to find them.
+//!
+//! Knows what was reported of each span and what lies between spans: children, the open spans of an instance, hints.
+//! What follows from it is not decided here.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hashbrown::HashTable;
+
+use crate::explain::{Named, SpanFacts};
+use crate::hashing::{IdMap, mix};
+use crate::slab::{Slab, Slot};
+use crate::span::{Call, Handle, Hold, InstanceId, Member, Parent, Role, Span, SpanId, TraceId, WaitGroup};
+use crate::symbols::{Symbol, Symbols};
+
+use super::instances::Instances;
+use super::record::{Flag, Kind, NO_TIMEOUT, Names, Rare, Record, State, nanoseconds};
+
+/// All spans of which anything is known, and those that these name.
+#[derive(Debug, Default)]
+pub(crate) struct Store {
+    by_id: HashTable<u32>,
+    records: Slab<Record>,
+    rare: IdMap<Slot, Box<Rare>>,
+    /// Who names a span as the handle that it runs under.
+    hinting: IdMap<Slot, BTreeSet<Slot>>,
+    pub(crate) symbols: Symbols,
+    pub(crate) instances: Instances,
+    /// Places that may not be named any more, to be given up once nothing is under way.
+    orphans: Vec<Slot>,
+}
+
+impl std::ops::Index<Slot> for Store {
+    type Output = Record;
+
+    fn index(&self, slot: Slot) -> &Record {
+        &self.records[slot]
+    }
+}
+
+impl std::ops::IndexMut<Slot> for Store {
+    fn index_mut(&mut self, slot: Slot) -> &mut Record {
+        &mut self.records[slot]
+    }
+}
+
+// What is asked.
+impl Store {
+    /// The place of a span, known or only named by others.
+    pub(crate) fn place(&self, id: SpanId) -> Option<Slot> {
+        self.by_id
+            .find(mix(id.0), |slot| self.records[Slot(*slot)].id == id)
+            .map(|slot| Slot(*slot))
+    }
+
+    /// A span that is open or remembered.
+    pub(crate) fn known(&self, id: SpanId) -> Option<Slot> {
+        self.place(id).filter(|slot| self[*slot].is_known())
+    }
+
+    pub(crate) fn id(&self, slot: Slot) -> SpanId {
+        self[slot].id
+    }
+
+    pub(crate) fn instance(&self, slot: Slot) -> InstanceId {
+        self.instances.id(self[slot].instance)
+    }
+
+    pub(crate) fn trace(&self, slot: Slot) -> TraceId {
+        self[slot].trace()
+    }
+
+    pub(crate) fn name(&self, slot: Slot) -> &Arc<str> {
+        self.symbols.text(self[slot].name)
+    }
+
+    pub(crate) fn rare(&self, slot: Slot) -> Option<&Rare> {
+        self[slot]
+            .is(Flag::Rare)
+            .then(|| self.rare.get(&slot))
+            .flatten()
+            .map(Box::as_ref)
+    }
+
+    pub(crate) fn conversation(&self, slot: Slot) -> Option<Symbol> {
+        self.rare(slot)?.conversation
+    }
+
+    /// The span that it says it runs under, known or not.
+    pub(crate) fn hint(&self, slot: Slot) -> Slot {
+        self.rare(slot).map_or(Slot::NONE, |rare| rare.hint)
+    }
+
+    /// Whoever says that it runs under this span.
+    pub(crate) fn hinting(&self, slot: Slot) -> impl Iterator<Item = Slot> {
+        let hinting = self[slot].is(Flag::Hinted).then(|| self.hinting.get(&slot)).flatten();
+        hinting.into_iter().flatten().copied()
+    }
+
+    /// The resources that it names, each once, by their places; `None` beyond the last.
+    pub(crate) fn resource(&self, slot: Slot, place: usize) -> Option<Symbol> {
+        match self.rare(slot).and_then(|rare| rare.resources.as_ref()) {
+            Some(names) => names.distinct.get(place).copied(),
+            None if place == 0 => self[slot].resource.some(),
+            None => None,
+        }
+    }
+
+    /// The units that a call asks for, or a hold or member has.
+    pub(crate) fn units(&self, slot: Slot) -> u32 {
+        match self[slot].kind() {
+            Kind::Call => self.rare(slot).map_or(1, |rare| rare.units),
+            Kind::Hold | Kind::Member => self[slot].extra,
+            Kind::Handle | Kind::Structural => 1,
+        }
+    }
+
+    pub(crate) fn capacity(&self, slot: Slot) -> Option<u32> {
+        self.rare(slot)?.capacity
+    }
+
+    pub(crate) fn timeout(&self, slot: Slot) -> Option<Duration> {
+        let record = &self[slot];
+        if !record.is_call() {
+            return None;
+        }
+        match record.extra {
+            NO_TIMEOUT => self.rare(slot)?.timeout,
+            ms => Some(Duration::from_millis(u64::from(ms))),
+        }
+    }
+
+    /// The span above within the same instance. A parent that came with a message is not, even if the sender was the
+    /// instance itself.
+    pub(crate) fn local_parent(&self, slot: Slot) -> Option<Slot> {
+        let record = &self[slot];
+        let parent = record.above().some().filter(|_| !record.is(Flag::Remote))?;
+        let above = &self[parent];
+        (above.is_known() && above.instance == record.instance).then_some(parent)
+    }
+
+    /// The nearest call or handle at or above a known span in its instance.
+    pub(crate) fn landmark(&self, slot: Slot) -> Slot {
+        let record = &self[slot];
+        if record.is_link() { record.anchor } else { slot }
+    }
+
+    /// The wait for which a known span may stand as the parent of a handler.
+    pub(crate) fn wait_at(&self, slot: Slot) -> Slot {
+        let landmark = self.landmark(slot);
+        if landmark.is_some() && self[landmark].is_call() {
+            self[landmark].anchor
+        } else {
+            Slot::NONE
+        }
+    }
+
+    /// All known spans and named places that nothing known is above.
+    pub(crate) fn tops(&self) -> Vec<Slot> {
+        let mut tops: Vec<Slot> = self.by_id.iter().map(|slot| Slot(*slot)).collect();
+        tops.retain(|slot| !self[*slot].above().is_some());
+        tops.sort_unstable();
+        tops
+    }
+
+    /// Whether a start says the same as what is known. When it started is told by its age and so never exactly the same
+    /// twice.
+    pub(crate) fn is_same(&self, slot: Slot, span: &Span) -> bool {
+        let record = &self[slot];
+        let text = |symbol: Option<Symbol>| symbol.map(|it| self.symbols.text(it));
+        record.trace() == span.trace
+            && self.instance(slot) == span.instance
+            && self.parent(slot) == span.parent
+            && self.hint(slot).some().map(|hint| self[hint].id) == span.task
+            && *self.name(slot) == span.name
+            && text(self.conversation(slot)) == span.conversation.as_ref()
+            && self.role(slot) == span.role
+    }
+
+    /// The span above it, as reported.
+    pub(crate) fn parent(&self, slot: Slot) -> Option<Parent> {
+        let record = &self[slot];
+        record.parent.some().map(|parent| Parent {
+            id: self[parent].id,
+            remote: record.is(Flag::Remote),
+        })
+    }
+
+    /// What it means for the graph, as reported.
+    pub(crate) fn role(&self, slot: Slot) -> Role {
+        let record = &self[slot];
+        let text = |symbol: Symbol| Arc::clone(self.symbols.text(symbol));
+        let rare = self.rare(slot);
+        let resources = || match rare.and_then(|rare| rare.resources.as_ref()) {
+            Some(names) => names.reported.iter().map(|name| text(*name)).collect(),
+            None => record.resource.some().map(text).into_iter().collect(),
+        };
+        let capacity = self.capacity(slot);
+        let units = self.units(slot);
+        match record.kind() {
+            Kind::Structural => Role::Structural,
+            Kind::Call => Role::Call(Call {
+                target: record.resource.some().map(text),
+                units,
+                group: rare.and_then(|rare| rare.group).map(|(name, quorum)| WaitGroup {
+                    name: text(name),
+                    quorum,
+                }),
+                detached: record.is(Flag::Detached),
+                timeout: self.timeout(slot),
+            }),
+            Kind::Handle => Role::Handle(Handle {
+                resources: resources(),
+                capacity,
+            }),
+            Kind::Hold => Role::Hold(Hold {
+                resources: resources(),
+                capacity,
+                units,
+            }),
+            Kind::Member => Role::Member(Member {
+                resources: resources(),
+                units,
+            }),
+        }
+    }
+}
+
+impl Named for Store {
+    fn id(&self, span: Slot) -> SpanId {
+        self[span].id
+    }
+
+    fn span(&self, span: Slot) -> Option<SpanFacts<'_>> {
+        let record = &self[span];
+        record.is_known().then(|| SpanFacts {
+            trace: record.trace(),
+            instance: self.instances.id(record.instance),
+            name: self.symbols.text(record.name),
+            started_at: record.started_at(),
+            timeout: self.timeout(span),
+        })
+    }
+
+    fn service(&self, instance: InstanceId) -> Option<&Arc<str>> {
+        self.instances.service(instance)
+    }
+
+    fn text(&self, name: Symbol) -> &Arc<str> {
+        self.symbols.text(name)
+    }
+}
+
+// What is changed.
+impl Store {
+    /// The place of a span, made if there is none.
+    pub(crate) fn make_place(&mut self, id: SpanId) -> Slot {
+        if let Some(slot) = self.place(id) {
+            return slot;
+        }
+        let Self { by_id, records, .. } = self;
+        let slot = records.insert(Record::unseen(id));
+        by_id.insert_unique(mix(id.0), slot.0, |slot| mix(records[Slot(*slot)].id.0));
+        slot
+    }
+
+    /// Enters what was reported of a span that was not known, among the children of its parent.
+    pub(crate) fn fill(&mut self, slot: Slot, span: &Span, state: State) {
+        let (resource, extra, rare) = self.particulars(span);
+        let parent = span.parent.map_or(Slot::NONE, |parent| self.make_place(parent.id));
+        let (name, instance) = (self.symbols.intern(&span.name), self.instances.intern(span.instance));
+        if rare.hint.is_some() {
+            self[rare.hint].set(Flag::Hinted, true);
+            self.hinting.entry(rare.hint).or_default().insert(slot);
+        }
+        let record = &mut self.records[slot];
+        record.trace = [(span.trace.0 >> 64) as u64, span.trace.0 as u64];
+        record.started_ns = nanoseconds(span.started_at);
+        record.instance = instance;
+        record.name = name;
+        record.resource = resource;
+        record.extra = extra;
+        record.anchor = Slot::NONE;
+        record.home = Slot::NONE;
+        record.next_open_or_needs = 0;
+        record.previous_open_or_stamp = 0;
+        record.set_state(state);
+        record.set_kind(kind(&span.role));
+        record.set(Flag::Detached, matches!(&span.role, Role::Call(call) if call.detached));
+        record.set(Flag::Remote, span.parent.is_some_and(|parent| parent.remote));
+        record.set(Flag::Rare, rare.is_needed());
+        if rare.is_needed() {
+            self.rare.insert(slot, Box::new(rare));
+        }
+        self.adopt(slot, parent);
+    }
+
+    /// The resource, what `extra` is, and what is rare of a span, with all names in use once more.
+    fn particulars(&mut self, span: &Span) -> (Symbol, u32, Rare) {
+        let mut rare = Rare {
+            hint: span.task.map_or(Slot::NONE, |id| self.make_place(id)),
+            conversation: span.conversation.as_ref().map(|name| self.symbols.intern(name)),
+            ..Rare::default()
+        };
+        let (resources, extra): (&[Arc<str>], u32) = match &span.role {
+            Role::Structural => (&[], 1),
+            Role::Call(call) => {
+                rare.units = call.units;
+                let group = call.group.as_ref();
+                rare.group = group.map(|group| (self.symbols.intern(&group.name), group.quorum));
+                let ms = call.timeout.map_or(NO_TIMEOUT, exact_ms);
+                rare.timeout = call.timeout.filter(|_| ms == NO_TIMEOUT);
+                (call.target.as_slice(), ms)
+            }
+            Role::Handle(handle) => {
+                rare.capacity = handle.capacity;
+                (&handle.resources, Slot::NONE.0)
+            }
+            Role::Hold(hold) => {
+                rare.capacity = hold.capacity;
+                (&hold.resources, hold.units)
+            }
+            Role::Member(member) => (&member.resources, member.units),
+        };
+        let resource = match resources {
+            [] => Symbol::NONE,
+            [one] => self.symbols.intern(one),
+            several => {
+                let reported: Box<[Symbol]> = several.iter().map(|name| self.symbols.intern(name)).collect();
+                let mut distinct = reported.to_vec();
+                distinct.sort_unstable();
+                distinct.dedup();
+                rare.resources = Some(Names {
+                    reported,
+                    distinct: distinct.into_boxed_slice(),
+                });
+                Symbol::NONE
+            }
+        };
+        (resource, extra, rare)
+    }
+
+    /// Forgets what was reported of a span. Its place remains until [`Store::give_up_orphans`], or for as long as others
+    /// name it.
+    pub(crate) fn clear(&mut self, slot: Slot) {
+        self.abandon(slot);
+        if let Some(rare) = self.rare.remove(&slot).filter(|_| self[slot].is(Flag::Rare)) {
+            self.forget_hint(slot, rare.hint);
+            let resources = rare.resources.iter().flat_map(|names| names.reported.iter());
+            for symbol in rare
+                .conversation
+                .iter()
+                .chain(rare.group.iter().map(|it| &it.0))
+                .chain(resources)
+            {
+                self.symbols.release(*symbol);
+            }
+        }
+        let Record {
+            name,
+            resource,
+            instance,
+            ..
+        } = self.records[slot];
+        self.symbols.release(name);
+        if let Some(resource) = resource.some() {
+            self.symbols.release(resource);
+        }
+        self.instances.release(instance);
+        let (is_hinted, was_orphan) = (self[slot].is(Flag::Hinted), self[slot].is(Flag::Orphan));
+        let first_child = self[slot].first_child;
+        let record = &mut self.records[slot];
+        *record = Record {
+            first_child,
+            ..Record::unseen(record.id)
+        };
+        record.set(Flag::Hinted, is_hinted);
+        record.set(Flag::Orphan, was_orphan);
+        self.suspect_orphan(slot);
+    }
+
+    fn forget_hint(&mut self, slot: Slot, hint: Slot) {
+        if let Some(hinting) = self.hinting.get_mut(&hint) {
+            hinting.remove(&slot);
+            if hinting.is_empty() {
+                self.hinting.remove(&hint);
+                self[hint].set(Flag::Hinted, false);
+                self.suspect_orphan(hint);
+            }
+        }
+    }
+
+    /// Makes a span the first child of its parent.
+    fn adopt(&mut self, slot: Slot, parent: Slot) {
+        self[slot].parent = parent;
+        self[slot].previous = Slot::NONE;
+        self[slot].next = Slot::NONE;
+        if parent.is_some() {
+            let next = std::mem::replace(&mut self[parent].first_child, slot);
+            self[slot].next = next;
+            if next.is_some() {
+                self[next].previous = slot;
+            }
+        }
+    }
+
+    /// Takes a span from the children of its parent.
+    fn abandon(&mut self, slot: Slot) {
+        let Record {
+            parent, next, previous, ..
+        } = self[slot];
+        if !parent.is_some() {
+            return;
+        }
+        if next.is_some() {
+            self[next].previous = previous;
+        }
+        if previous.is_some() {
+            self[previous].next = next;
+        } else {
+            self[parent].first_child = next;
+        }
+        self[slot].parent = Slot::NONE;
+        self.suspect_orphan(parent);
+    }
+
+    fn suspect_orphan(&mut self, slot: Slot) {
+        if !self[slot].is_known() && !self[slot].is(Flag::Orphan) {
+            self[slot].set(Flag::Orphan, true);
+            self.orphans.push(slot);
+        }
+    }
+
+    /// Gives up the places of unknown spans that nobody names any more.
+    pub(crate) fn give_up_orphans(&mut self) {
+        while let Some(slot) = self.orphans.pop() {
+            self[slot].set(Flag::Orphan, false);
+            let record = &self[slot];
+            let is_named = record.first_child.is_some() || record.is(Flag::Hinted);
+            if record.is_known() || is_named {
+                continue;
+            }
+            let id = record.id;
+            if let Ok(found) = self.by_id.find_entry(mix(id.0), |it| *it == slot.0) {
+                found.remove();
+            }
+            self.records.remove(slot);
+        }
+    }
+
+    /// Enters an open span among those of its instance.
+    pub(crate) fn enter_instance(&mut self, slot: Slot) {
+        let instance = self[slot].instance;
+        let next = self.instances.first_open(instance);
+        self.instances.set_first_open(instance, slot);
+        self[slot].next_open_or_needs = next.0;
+        self[slot].previous_open_or_stamp = Slot::NONE.0;
+        if next.is_some() {
+            self[next].previous_open_or_stamp = slot.0;
+        }
+    }
+
+    /// Takes an open span from those of its instance.
+    pub(crate) fn leave_instance(&mut self, slot: Slot) {
+        let record = &self[slot];
+        let (next, previous) = (Slot(record.next_open_or_needs), Slot(record.previous_open_or_stamp));
+        let instance = record.instance;
+        if next.is_some() {
+            self[next].previous_open_or_stamp = previous.0;
+        }
+        if previous.is_some() {
+            self[previous].next_open_or_needs = next.0;
+        } else {
+            self.instances.set_first_open(instance, next);
+        }
+        self[slot].next_open_or_needs = 0;
+        self[slot].previous_open_or_stamp = 0;
+    }
+
+    /// The open spans of an instance.
+    pub(crate) fn open_of(&self, instance: InstanceId) -> impl Iterator<Item = Slot> {
+        let first = self.instances.find(instance).map(|ix| self.instances.first_open(ix));
+        let next = |slot: &Slot| Slot(self[*slot].next_open_or_needs).some();
+        std::iter::successors(first.and_then(Slot::some), next)
+    }
+}
+
+fn kind(role: &Role) -> Kind {
+    match role {
+        Role::Structural => Kind::Structural,
+        Role::Call(_) => Kind::Call,
+        Role::Handle(_) => Kind::Handle,
+        Role::Hold(_) => Kind::Hold,
+        Role::Member(_) => Kind::Member,
+    }
+}
+
+/// A timeout in milliseconds, or [`NO_TIMEOUT`] if that is not exact.
+fn exact_ms(timeout: Duration) -> u32 {
+    let ms = u32::try_from(timeout.as_millis()).unwrap_or(NO_TIMEOUT);
+    if Duration::from_millis(u64::from(ms)) == timeout {
+        ms
+    } else {
+        NO_TIMEOUT
+    }
+}

@@ -1,0 +1,108 @@
+//! Names, each kept once for as long as anybody uses it.
+
+use std::sync::Arc;
+
+use hashbrown::HashTable;
+use xxhash_rust::xxh3::xxh3_64;
+
+/// A name that is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct Symbol(pub(crate) u32);
+
+impl Symbol {
+    /// No name. Half the size of an `Option`.
+    pub(crate) const NONE: Self = Self(u32::MAX);
+
+    pub(crate) fn some(self) -> Option<Self> {
+        (self != Self::NONE).then_some(self)
+    }
+}
+
+/// All names in use.
+#[derive(Debug, Default)]
+pub(crate) struct Symbols {
+    entries: Vec<Entry>,
+    by_text: HashTable<u32>,
+    free: Vec<u32>,
+}
+
+#[derive(Debug)]
+struct Entry {
+    text: Arc<str>,
+    uses: u32,
+}
+
+impl Symbols {
+    /// The symbol of a name, used once more.
+    pub(crate) fn intern(&mut self, text: &Arc<str>) -> Symbol {
+        let hash = xxh3_64(text.as_bytes());
+        let Self { entries, by_text, free } = self;
+        if let Some(found) = by_text.find(hash, |at| entries[*at as usize].text == *text) {
+            entries[*found as usize].uses += 1;
+            return Symbol(*found);
+        }
+        let entry = Entry {
+            text: Arc::clone(text),
+            uses: 1,
+        };
+        let at = if let Some(at) = free.pop() {
+            entries[at as usize] = entry;
+            at
+        } else {
+            entries.push(entry);
+            u32::try_from(entries.len() - 1).unwrap_or(u32::MAX)
+        };
+        by_text.insert_unique(hash, at, |at| xxh3_64(entries[*at as usize].text.as_bytes()));
+        Symbol(at)
+    }
+
+    /// The symbol of a name that is in use.
+    pub(crate) fn find(&self, text: &str) -> Option<Symbol> {
+        let is_it = |at: &u32| &*self.entries[*at as usize].text == text;
+        self.by_text.find(xxh3_64(text.as_bytes()), is_it).map(|at| Symbol(*at))
+    }
+
+    /// Uses a name once more.
+    pub(crate) fn keep(&mut self, symbol: Symbol) {
+        self.entries[symbol.0 as usize].uses += 1;
+    }
+
+    /// Uses a name once less, and forgets it if nobody uses it any more.
+    pub(crate) fn release(&mut self, symbol: Symbol) {
+        let entry = &mut self.entries[symbol.0 as usize];
+        entry.uses -= 1;
+        if entry.uses > 0 {
+            return;
+        }
+        let hash = xxh3_64(entry.text.as_bytes());
+        entry.text = Arc::default();
+        if let Ok(found) = self.by_text.find_entry(hash, |at| *at == symbol.0) {
+            found.remove();
+        }
+        self.free.push(symbol.0);
+    }
+
+    pub(crate) fn text(&self, symbol: Symbol) -> &Arc<str> {
+        &self.entries[symbol.0 as usize].text
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_same_name_is_the_same_symbol_while_it_is_used() {
+        let mut symbols = Symbols::default();
+        let name: Arc<str> = "worker".into();
+        let symbol = symbols.intern(&name);
+        assert_eq!(symbols.intern(&"worker".into()), symbol);
+        assert_ne!(symbols.intern(&"other".into()), symbol);
+        assert_eq!(symbols.find("worker"), Some(symbol));
+        symbols.release(symbol);
+        assert_eq!(&**symbols.text(symbol), "worker");
+        symbols.release(symbol);
+        assert_eq!(symbols.find("worker"), None);
+        assert_eq!(symbols.intern(&"third".into()), symbol);
+    }
+}
