@@ -38,7 +38,7 @@
 //! # What it costs
 //!
 //! In ordinary traffic an event looks at the rows that it changes, and a suspect is cleared by a look at its handler, or
-//! at who holds what it is queued for. A search is limited by a [budget](self::budget). If that does not suffice, it and
+//! at who holds what it is queued for. A search is limited by a [`budget`]. If that does not suffice, it and
 //! all other suspects are given up, and a full pass is wanted. It is also wanted if somebody dies on whom more depend
 //! than the budget allows to look at: he, or those who are queued for what he holds, are then left to it. Until it
 //! comes steps 1 and 2 go on, so too few are dead, and never too many.
