@@ -28,6 +28,14 @@ pub(crate) enum Above {
 }
 
 impl Source {
+    /// One of several with ids of their own.
+    pub(crate) fn starting_at(number: u64) -> Self {
+        Self {
+            ids: number << 32,
+            chances: number << 32,
+        }
+    }
+
     /// A new id, in no order.
     pub(crate) fn id(&mut self) -> SpanId {
         self.ids += 1;
