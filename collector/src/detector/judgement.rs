@@ -73,14 +73,18 @@ impl Detector {
     /// Looks at what deadlocks there are. Episodes that are over by now ended as `ends_as`.
     pub(super) fn evaluate(&mut self, now: Duration, ends_as: Resolution) {
         self.compare(now, ends_as);
+        // While the graph is behind, suspects stay as they are: none of their calls is doubted twice.
+        let mut doubted = BTreeSet::new();
         loop {
-            let doubtful = self.doubtful();
-            if doubtful.is_empty() {
-                break;
+            let before = doubted.len();
+            for call in self.doubtful() {
+                if doubted.insert(call) {
+                    self.refuted_total += 1;
+                    self.graph.apply(now, &Event::Answered(call));
+                }
             }
-            for call in doubtful {
-                self.refuted_total += 1;
-                self.graph.apply(now, &Event::Answered(call));
+            if doubted.len() == before {
+                break;
             }
             self.compare(now, Resolution::Finished);
         }
