@@ -45,10 +45,26 @@ const STEPS: &[Step] = &[
         ],
         env: &[("STANDOFF_HISTORIES", "20000")],
     },
+    // Engine and simulation, on so many scripts a round.
+    Step {
+        name: "scripts",
+        command: &[
+            "test",
+            "--release",
+            "--package",
+            "standoff-wait-graph",
+            "--test",
+            "scripts",
+        ],
+        env: &[("STANDOFF_SCRIPTS", "20000")],
+    },
 ];
 
 /// Tells a step how long it should take, in seconds. One that has no end of its own keeps to it.
 const SECONDS: &str = "STANDOFF_SOAK_SECONDS";
+
+/// Tells a step from which seed on to draw, where it would otherwise draw the same in each round.
+const FIRST_SEED: &str = "STANDOFF_SCRIPTS_FROM";
 
 /// Runs all steps for about so long in all, and answers whether all went well.
 ///
@@ -100,8 +116,9 @@ fn repeat(name: &str, command: &mut Command, share: Duration, log: &mut Log) -> 
     let mut count = 0;
     loop {
         count += 1;
-        log.line(&format!("── {name}, round {count}: {line}"))?;
-        let well = run_into(command, log).with_context(|| format!("cannot run {line}"))?;
+        let seed = rand::random::<u32>().to_string();
+        log.line(&format!("── {name}, round {count}: {FIRST_SEED}={seed} {line}"))?;
+        let well = run_into(command.env(FIRST_SEED, seed), log).with_context(|| format!("cannot run {line}"))?;
         let elapsed = started.elapsed();
         if !well || elapsed >= share {
             return Ok(Rounds { count, elapsed, well });

@@ -22,7 +22,8 @@ const RESOURCES_MAX: u8 = 4;
 /// Longer than any name that is inlined, cut or padded somewhere.
 const LONG_NAME: usize = 5000;
 
-/// Longer than anything is remembered, and than any two times that a graph is told are apart.
+/// Longer than anything is remembered. The engine keeps times in 64 bits, which is six hundred of these; what is said to
+/// be later is told to it alone, in a test that asks for no more than that it goes on.
 const YEAR: Duration = Duration::from_secs(31_536_000);
 
 /// The history that these bytes say, until they end.
@@ -120,7 +121,7 @@ impl Bytes<'_> {
             conversation: if self.once_in(8)? { Some(self.name()?) } else { None },
             role: self.role()?,
             started_at: match self.byte()? {
-                255 => Duration::MAX,
+                255 => YEAR,
                 byte => Duration::from_millis(byte.into()),
             },
         })
@@ -133,7 +134,7 @@ impl Bytes<'_> {
                 units: self.units()?,
                 group: if self.once_in(5)? { Some(self.group()?) } else { None },
                 detached: self.once_in(12)?,
-                timeout: if self.once_in(12)? { Some(Duration::MAX) } else { None },
+                timeout: if self.once_in(12)? { Some(YEAR) } else { None },
             }),
             6..9 => Role::Handle(Handle {
                 resources: self.names()?,
