@@ -17,6 +17,10 @@ use super::record::{Flag, State};
 /// loop through hints end here too.
 const ANCESTORS_MAX: usize = 1000;
 
+/// To look at so many pairs of a call and a handle counts as one visit. Conversations have one of each or a few; where
+/// thousands share one, looking at all pairs after each event would be too much.
+const PAIRS_PER_VISIT: usize = 64;
+
 /// All conversations of open calls and of handles that need them.
 #[derive(Debug, Default)]
 pub(super) struct Conversations {
@@ -156,6 +160,11 @@ impl Spans {
                 continue;
             };
             conversation.has_changed = false;
+            let pairs = conversation.calls.len().saturating_mul(conversation.handles.len());
+            if !self.effort.spend((pairs / PAIRS_PER_VISIT) as u64) {
+                self.conversations.by_name.insert(name, conversation);
+                return;
+            }
             let waits: BTreeSet<Slot> = conversation.calls.iter().map(|call| self.store[*call].anchor).collect();
             for (handle, answered) in &mut conversation.handles {
                 let now: Vec<Slot> = waits
