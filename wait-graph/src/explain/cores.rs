@@ -18,7 +18,21 @@ const LOOKS_MIN: usize = 1 << 18;
 /// Where the rounds are used up, what stays dead of a component counts as one core: it proves itself as a core does, but
 /// may contain victims of a smaller one.
 pub(super) fn cores(picture: &Picture, dead: &DeadPart, dependencies: &Dependencies) -> Vec<Vec<TaskNo>> {
-    let mut looks_left = LOOKS_MIN.max(ROUNDS_MAX.saturating_mul(dead.tasks.len()));
+    cores_within(
+        LOOKS_MIN.max(ROUNDS_MAX.saturating_mul(dead.tasks.len())),
+        picture,
+        dead,
+        dependencies,
+    )
+}
+
+/// The same, if so many tasks may be looked at again.
+pub(super) fn cores_within(
+    mut looks_left: usize,
+    picture: &Picture,
+    dead: &DeadPart,
+    dependencies: &Dependencies,
+) -> Vec<Vec<TaskNo>> {
     let mut search = Search {
         dead,
         among: Among::new(picture),

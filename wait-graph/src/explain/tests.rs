@@ -13,6 +13,7 @@ struct World {
     picture: Picture,
     names: Names,
     resources: HashMap<String, ResourceIx>,
+    tasks: HashMap<u64, TaskIx>,
 }
 
 #[derive(Default)]
@@ -126,6 +127,7 @@ impl World {
                 },
             );
         }
+        self.tasks.insert(id, task);
         task
     }
 
@@ -155,6 +157,11 @@ impl World {
     fn accepts(&mut self, task: TaskIx, wait: WaitIx) {
         let slot = self.picture.task(task).slot();
         self.picture.add_handler(wait, task, slot);
+    }
+
+    /// The dead or live task for which the span of this id stands.
+    fn task_of(&self, id: u64) -> TaskIx {
+        self.tasks[&id]
     }
 
     /// Tasks from this id on, ten ids apart, each of which occupies one of the names and waits for the next.
@@ -320,6 +327,36 @@ fn only_the_part_of_a_component_that_stays_dead_is_the_core() {
     let all = world.deadlocks();
     assert_eq!(cores(&all), [[10, 20]]);
     assert_eq!(ids(&all[0].victims), [100, 200]);
+}
+
+#[test]
+fn a_part_that_stays_dead_is_asked_again_as_long_as_that_is_not_too_much() {
+    // T needs any of three, one of which is outside its component. Without T that is two rings, P with Q and R with S.
+    let mut world = World::default();
+    world.ring(500, &["outside 1", "outside 2"]);
+    for (id, names) in [(10, ["P", "Q"]), (30, ["R", "S"])] {
+        world.ring(id, &names);
+    }
+    for (place, call) in [(20, 25), (40, 45)] {
+        let task = world.task_of(place);
+        world.waits(task, call, "T");
+    }
+    let t = world.task(50, &["T"]);
+    for (call, target) in [(51, "P"), (52, "R"), (53, "outside 1")] {
+        world.waits_in_group(t, call, target, Some(("any", 1, 3)));
+    }
+    let all = world.deadlocks();
+    assert_eq!(cores(&all), [[10, 20], [30, 40], [500, 510]]);
+    assert_eq!(
+        all.iter().map(|it| ids(&it.victims)).collect::<Vec<_>>()[2],
+        [10, 20, 30, 40, 50]
+    );
+
+    let dead = dead_part::DeadPart::of(&world.picture, &world.names);
+    let dependencies = dependencies::Tracing::new(&dead).of_all();
+    let mut without_a_second_look = cores::cores_within(0, &world.picture, &dead, &dependencies);
+    without_a_second_look.sort();
+    assert_eq!(without_a_second_look, [vec![0, 1, 2, 3], vec![5, 6]]);
 }
 
 #[test]
