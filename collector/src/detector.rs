@@ -31,8 +31,9 @@ use crate::instances::{ConnectionId, INSTANCES_MAX, Identity, Instances, OPEN_SE
 use crate::known::{self, InstanceKey};
 use crate::settings::Times;
 
-/// To explain what is dead takes about as long as handling one message while no more tasks than this are, so it is done
-/// after every message that changes it. With more, it is done once in [`EXPLAINED_SPACING`] for each [`EXPLAINED_TASKS`] of them.
+/// While fewer tasks than this are dead, they are explained after every message that changes who is. With more, once in
+/// [`EXPLAINED_SPACING`] for each [`EXPLAINED_TASKS`] of them, so that messages get their turn: to explain one takes
+/// microseconds.
 const EXPLAINED_TASKS: usize = 1000;
 /// See [`EXPLAINED_TASKS`].
 const EXPLAINED_SPACING: Duration = Duration::from_millis(10);
@@ -227,7 +228,7 @@ impl Detector {
             Input::Tick => {}
         }
         self.keep_house(now);
-        if self.dirty && now >= self.next_evaluation() && self.is_settled(now) {
+        if self.dirty && now >= self.next_evaluation() && self.settle(now) {
             self.evaluate(now, Resolution::Finished);
         }
         self.probe(now);

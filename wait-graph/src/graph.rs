@@ -99,9 +99,8 @@ impl WaitGraph {
 
     /// Every deadlock there is, by name. The same open spans give the same result, whatever the order of events.
     ///
-    /// Nothing if the graph had to refuse a span that may still be open: see [`WaitGraph::is_complete`], nor while it
-    /// [is behind](WaitGraph::is_behind). Takes time in
-    /// proportion to what is dead, not to what is open.
+    /// Nothing if the graph had to refuse a span that may still be open: see [`WaitGraph::is_complete`]; nor while it
+    /// [is behind](WaitGraph::is_behind). Takes time in proportion to what is dead, not to what is open.
     pub fn deadlocks(&self) -> Vec<Deadlock> {
         if !self.is_complete() || self.spans.is_behind() {
             return Vec::new();

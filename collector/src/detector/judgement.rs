@@ -61,8 +61,9 @@ impl Detector {
         self.settles_at.map_or(paced, |at| paced.max(at))
     }
 
-    /// Whether the graph has drawn all its conclusions. If not, [`Detector::next_evaluation`] waits for them.
-    pub(super) fn is_settled(&mut self, now: Duration) -> bool {
+    /// Lets the graph draw its conclusions. Returns whether it has drawn all; if not, [`Detector::next_evaluation`] waits
+    /// for them.
+    pub(super) fn settle(&mut self, now: Duration) -> bool {
         self.settles_at = match self.graph.settle(now) {
             Settled::Exact => None,
             Settled::PassDueAt(at) => Some(at),
@@ -111,7 +112,7 @@ impl Detector {
     }
 
     fn compare(&mut self, now: Duration, ends_as: Resolution) {
-        self.dirty = !self.is_settled(now);
+        self.dirty = !self.settle(now);
         if self.graph.is_behind() {
             return;
         }
