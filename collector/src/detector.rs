@@ -5,10 +5,12 @@
 //! is which over time ([`Episodes`]), whether it is true ([`Confirmations`]), and what people have been told
 //! ([`Alerts`]).
 //!
-//! How instances come, speak and go is in `attendance`; how deadlocks are suspected, confirmed and told in `judgement`.
+//! How instances come, speak and go is in `attendance`; how deadlocks are suspected, confirmed and told in `judgement`, and
+//! what is not judged yet while the graph is not exact in `putting_off`.
 
 mod attendance;
 mod judgement;
+mod putting_off;
 #[cfg(test)]
 mod simulation;
 #[cfg(test)]
@@ -26,6 +28,7 @@ use crate::confirm::Confirmations;
 use crate::decode::DecodeError;
 use crate::departures::Departures;
 use crate::detector::judgement::{Confirmed, Suspect};
+use crate::detector::putting_off::PuttingOff;
 use crate::host::Sight;
 use crate::instances::{ConnectionId, INSTANCES_MAX, Identity, Instances, OPEN_SET_SPANS_MAX, Presence};
 use crate::known::{self, InstanceKey};
@@ -154,6 +157,7 @@ pub(crate) struct Detector {
     revision: Option<u64>,
     /// When the graph may draw the conclusions that it has put off.
     settles_at: Option<Duration>,
+    putting_off: PuttingOff,
     last_step: Duration,
     next_housekeeping: Duration,
     next_look: Option<Duration>,
@@ -183,6 +187,7 @@ impl Detector {
             last_evaluation: now,
             revision: None,
             settles_at: None,
+            putting_off: PuttingOff::default(),
             last_step: now,
             next_housekeeping: now + HOUSEKEEPING_EVERY,
             next_look: None,

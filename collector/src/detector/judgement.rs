@@ -6,12 +6,13 @@ use std::time::Duration;
 
 use standoff_protocol::api::{Alert, Evidence, Resolution};
 use standoff_protocol::stream::{Outcome, from_collector};
-use standoff_wait_graph::{CallState, Change, DeadWait, Deadlock, Event, Settled, SpanId};
+use standoff_wait_graph::{CallState, Change, DeadTask, DeadWait, Deadlock, Event, Settled, SpanId, WaitGraph};
 
 use super::{Detector, EXPLAINED_SPACING, EXPLAINED_TASKS, Effect, Published, START_SETTLE};
 use crate::alerts::EpisodeId;
 use crate::confirm::Questions;
 use crate::describe;
+use crate::instances::{Instances, Presence};
 
 /// What is not confirmed of an episode.
 #[derive(Debug)]
@@ -91,6 +92,10 @@ impl Detector {
         }
         // Also of those that look the same: who could have accepted their calls may have changed.
         for (id, suspect) in &self.suspects {
+            if self.putting_off.holds(*id) {
+                self.confirmations.forget(*id);
+                continue;
+            }
             let questions = Questions::about(&suspect.deadlock, &self.graph);
             self.confirmations.watch(*id, questions, self.settled_at(suspect));
         }
@@ -112,22 +117,38 @@ impl Detector {
     }
 
     fn compare(&mut self, now: Duration, ends_as: Resolution) {
-        self.dirty = !self.settle(now);
+        let is_exact = self.settle(now);
+        self.dirty = !is_exact;
+        let (graph, instances) = (&self.graph, &self.instances);
+        let has_ended = |it: &Deadlock| has_ended(it, graph, instances);
+        let mut is_new = !is_exact && self.putting_off.note_ends(ends_as, has_ended);
         if self.graph.is_behind() {
             return;
         }
         self.last_evaluation = now;
         let revision = Some(self.graph.revision());
-        let deadlocks = (self.revision != revision).then(|| self.graph.deadlocks());
+        is_new |= self.revision != revision || is_exact && self.putting_off.holds_any();
         self.revision = revision;
-        for change in deadlocks.map_or_else(Vec::new, |it| self.episodes.update(it)) {
+        if !is_new {
+            return;
+        }
+        let mut deadlocks = self.graph.deadlocks();
+        if is_exact {
+            self.putting_off.release();
+        } else {
+            deadlocks = self.putting_off.hold(deadlocks);
+        }
+        for change in self.episodes.update(deadlocks) {
             match change {
                 Change::Opened { id, deadlock } => self.open(now, id, deadlock),
-                Change::Continued { id, current, .. } => self.go_on(now, id, current, ends_as),
-                Change::Closed { id } => self.resolve(now, id, ends_as),
+                Change::Continued { id, current, .. } => {
+                    self.go_on(now, id, current, self.putting_off.resolution(id, ends_as));
+                }
+                Change::Closed { id } => self.resolve(now, id, self.putting_off.resolution(id, ends_as)),
                 Change::Merged { id, .. } => self.resolve(now, id, Resolution::Merged),
             }
         }
+        self.putting_off.forget_ends();
     }
 
     fn describe(&self, now: Duration, id: EpisodeId, deadlock: &Deadlock) -> Alert {
@@ -181,6 +202,7 @@ impl Detector {
     }
 
     fn open(&mut self, now: Duration, id: EpisodeId, deadlock: Arc<Deadlock>) {
+        self.putting_off.goes_on(id, Arc::clone(&deadlock));
         self.alerts.suspect(id, self.describe(now, id, &deadlock));
         self.suspect(now, id, deadlock);
     }
@@ -188,6 +210,7 @@ impl Detector {
     /// The episode looks different now. What it has grown by is as unconfirmed as any suspect, and is not told before it
     /// has been asked about too.
     fn go_on(&mut self, now: Duration, id: EpisodeId, current: Arc<Deadlock>, ends_as: Resolution) {
+        self.putting_off.goes_on(id, Arc::clone(&current));
         let waits = waits_of(&current);
         match self.confirmed.get_mut(&id) {
             // Nothing is left of what people were told of: that is over, whatever it had grown by meanwhile.
@@ -231,6 +254,10 @@ impl Detector {
 
     pub(super) fn fire(&mut self, now: Duration, id: EpisodeId) {
         self.confirmations.forget(id);
+        // Another verdict of the same answer may have changed what is known of it.
+        if self.putting_off.holds(id) {
+            return;
+        }
         let Some(Suspect { deadlock, .. }) = self.suspects.remove(&id) else {
             return;
         };
@@ -256,6 +283,7 @@ impl Detector {
     }
 
     fn resolve(&mut self, now: Duration, id: EpisodeId, resolution: Resolution) {
+        self.putting_off.is_over(id);
         self.suspects.remove(&id);
         self.confirmed.remove(&id);
         self.confirmations.forget(id);
@@ -274,6 +302,20 @@ impl Detector {
     fn publish(&mut self, alert: Alert) {
         self.effects.push(Effect::Publish(Published::Alert(Box::new(alert))));
     }
+}
+
+/// Whether something of a core has ended, or may have as far as anybody knows: whatever the graph has put off, that is not
+/// dead as it was.
+fn has_ended(deadlock: &Deadlock, graph: &WaitGraph, instances: &Instances) -> bool {
+    let is_silent = |task: &DeadTask| {
+        let instance = instances.get(task.instance);
+        instance.is_none_or(|it| it.presence == Presence::Silent)
+    };
+    let is_open = |wait: &DeadWait| {
+        let state = graph.call_state(wait.call);
+        matches!(state, Some(CallState::Queued | CallState::Accepted))
+    };
+    deadlock.core.iter().any(is_silent) || !deadlock.waits().all(is_open)
 }
 
 /// Whether what two deadlocks wait for, and the units there are of it, are the same.

@@ -1,5 +1,7 @@
 //! The detector with simulated instances around it, under a simulated clock.
 
+mod putting_off;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use standoff_protocol::api::{AlertState, Confirmation};
@@ -18,6 +20,8 @@ struct Simulated {
     ended_parents: BTreeSet<u64>,
     batches: u64,
     answers: bool,
+    /// Probes that came while it did not answer.
+    unanswered: Vec<Probe>,
 }
 
 struct Rig {
@@ -104,6 +108,7 @@ impl Rig {
             ended_parents: BTreeSet::new(),
             batches: 0,
             answers: true,
+            unanswered: Vec::new(),
         });
         instance.connection = connection;
         instance.batches = 0;
@@ -161,6 +166,14 @@ impl Rig {
         );
     }
 
+    /// It answers the last probe that it has not.
+    fn answer_late(&mut self, name: &'static str) {
+        let instance = self.instances.get_mut(name).unwrap();
+        let probe = instance.unanswered.pop().unwrap();
+        let (connection, answer) = (instance.connection, instance.answer(&probe));
+        self.step(Input::ProbeAnswer { connection, answer });
+    }
+
     /// A handler that was too short to be reported.
     fn serve_quickly(&mut self, name: &'static str, caller: u64) {
         self.instances.get_mut(name).unwrap().ended_parents.insert(caller);
@@ -185,17 +198,15 @@ impl Rig {
                     message: Some(from_collector::Message::Probe(probe)),
                 },
             ) => {
-                match self
-                    .instances
-                    .values()
-                    .find(|it| it.connection == connection && it.answers)
-                {
-                    Some(instance) => {
-                        let answer = instance.answer(&probe);
-                        self.detector.step(self.now, Input::ProbeAnswer { connection, answer })
-                    }
-                    None => vec![],
+                let Some(instance) = self.instances.values_mut().find(|it| it.connection == connection) else {
+                    return vec![];
+                };
+                if !instance.answers {
+                    instance.unanswered.push(probe);
+                    return vec![];
                 }
+                let answer = instance.answer(&probe);
+                self.detector.step(self.now, Input::ProbeAnswer { connection, answer })
             }
             Effect::Send(
                 _,
