@@ -17,6 +17,9 @@ pub(crate) type EpisodeId = u64;
 /// Resolved alerts that are kept: enough to see what a night has brought.
 pub(crate) const RESOLVED_MAX: usize = 1000;
 
+/// The most tasks that these list. Each takes about a kilobyte, so it is what a hundred of the largest alerts take.
+const RESOLVED_TASKS_MAX: usize = 100_000;
+
 /// Fingerprints whose episodes are counted. Each costs about 50 bytes.
 const FINGERPRINTS_MAX: usize = 100_000;
 
@@ -35,6 +38,8 @@ pub(crate) struct Alerts {
     open: BTreeMap<EpisodeId, Alert>,
     /// Newest last.
     resolved: VecDeque<Alert>,
+    /// How many tasks these list.
+    resolved_tasks: usize,
     occurrences: BTreeMap<String, u64>,
 }
 
@@ -99,22 +104,25 @@ impl Alerts {
     }
 
     /// The episode is over, as it seems by this `resolution`. Returns the alert if anybody has heard of it. `is_lost` says
-    /// which instances have no connection, by their ids.
+    /// whether an instance of its core has no connection.
     pub(crate) fn resolve(
         &mut self,
         now: Duration,
         id: EpisodeId,
         resolution: Resolution,
-        is_lost: impl Fn(&str) -> bool,
+        is_lost: impl FnOnce() -> bool,
     ) -> Option<&Alert> {
         let mut alert = self.open.remove(&id).filter(|it| it.state == AlertState::Firing)?;
         alert.state = AlertState::Resolved;
         alert.resolved_at = Some(timestamp(now));
         alert.resolution = Some(root_cause(&alert, now, resolution, is_lost));
-        if self.resolved.len() == RESOLVED_MAX {
-            self.resolved.pop_front();
-        }
+        self.resolved_tasks += tasks_listed(&alert);
         self.resolved.push_back(alert);
+        while self.resolved.len() > RESOLVED_MAX || self.resolved_tasks > RESOLVED_TASKS_MAX && self.resolved.len() > 1
+        {
+            let oldest = self.resolved.pop_front();
+            self.resolved_tasks -= oldest.as_ref().map_or(0, tasks_listed);
+        }
         self.resolved.back()
     }
 
@@ -155,9 +163,13 @@ impl Alerts {
     }
 }
 
+fn tasks_listed(alert: &Alert) -> usize {
+    alert.core.len() + alert.victims.len()
+}
+
 /// Nothing in a deadlock moves by itself. If one of its calls has failed or was given up when another one has reached its
 /// deadline, or when an instance of it has lost its connection, then that came first, and only its news is still on the way.
-fn root_cause(alert: &Alert, now: Duration, resolution: Resolution, is_lost: impl Fn(&str) -> bool) -> Resolution {
+fn root_cause(alert: &Alert, now: Duration, resolution: Resolution, is_lost: impl FnOnce() -> bool) -> Resolution {
     if !matches!(resolution, Resolution::Error | Resolution::Cancelled) {
         return resolution;
     }
@@ -166,7 +178,7 @@ fn root_cause(alert: &Alert, now: Duration, resolution: Resolution, is_lost: imp
         .is_some_and(|at| at <= timestamp(now + DEADLINE_SLACK))
     {
         Resolution::Timeout
-    } else if alert.core.iter().any(|task| is_lost(&task.instance)) {
+    } else if is_lost() {
         Resolution::InstanceLost
     } else {
         resolution
@@ -206,7 +218,7 @@ impl std::fmt::Display for PageToken {
 #[cfg(test)]
 mod tests {
     use jiff::Timestamp;
-    use standoff_protocol::api::{Evidence, Kind, Severity};
+    use standoff_protocol::api::{Evidence, Kind, Severity, Task};
 
     use super::*;
 
@@ -214,7 +226,7 @@ mod tests {
         Duration::from_millis(ms)
     }
 
-    fn nobody(_instance: &str) -> bool {
+    fn nobody() -> bool {
         false
     }
 
@@ -235,7 +247,9 @@ mod tests {
             first_timeout_at: None,
             summary: "a → b → a".into(),
             core: vec![],
+            core_total: 0,
             resources: vec![],
+            resources_total: 0,
             victims: vec![],
             victims_total: 0,
             evidence: Evidence::default(),
@@ -363,5 +377,33 @@ mod tests {
         }
         assert_eq!(alerts.resolved.len(), RESOLVED_MAX);
         assert!(alerts.get(&hex(0)).is_none());
+    }
+
+    #[test]
+    fn history_of_large_alerts_is_bounded_too() {
+        let task = Task {
+            task: hex(1),
+            trace_id: String::new(),
+            name: String::new(),
+            resources: vec![],
+            service: String::new(),
+            instance: String::new(),
+            waits: vec![],
+        };
+        let mut alerts = Alerts::default();
+        for id in 0..5 {
+            let core = vec![task.clone(); RESOLVED_TASKS_MAX / 4];
+            alerts.suspect(
+                id,
+                Alert {
+                    core,
+                    ..alert(id, ms(id))
+                },
+            );
+            alerts.fire(ms(id), id);
+            alerts.resolve(ms(id), id, Resolution::Timeout, nobody);
+        }
+        assert_eq!(alerts.resolved.len(), 4);
+        assert!(alerts.get(&hex(0)).is_none() && alerts.get(&hex(4)).is_some());
     }
 }

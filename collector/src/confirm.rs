@@ -8,78 +8,18 @@
 //! This module decides whom to ask what and when, and judges the answers. It does not know the graph's events, alerts
 //! or connections.
 
+mod questions;
+
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 use std::time::Duration;
 
 use standoff_protocol::stream::{Acceptance, AcceptanceQuestion, AcceptanceState, Probe, ProbeAnswer};
-use standoff_wait_graph::{CallState, Deadlock, InstanceId, SpanId, WaitGraph};
+use standoff_wait_graph::{InstanceId, SpanId};
 
+pub(crate) use self::questions::Questions;
+use self::questions::{Accepted, PROBE_BYTES_MAX};
 use crate::alerts::EpisodeId;
-
-/// The most questions in one probe: about 50 bytes each, which keeps probes far below the limit on messages. What does
-/// not fit is asked in the next probe.
-const QUESTIONS_PER_PROBE_MAX: usize = 4096;
-
-/// What has to hold for a suspect to be a deadlock, by the instance that knows.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Questions(BTreeMap<InstanceId, InstanceQuestions>);
-
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-struct InstanceQuestions {
-    /// Are these still open?
-    still_open: BTreeSet<SpanId>,
-    /// Did you ever accept these calls?
-    accepted: BTreeMap<SpanId, Accepted>,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Accepted {
-    stand_ins: Vec<SpanId>,
-    conversation: Option<std::sync::Arc<str>>,
-    started_at: Duration,
-}
-
-impl Questions {
-    /// What to ask about a deadlock.
-    pub(crate) fn about(deadlock: &Deadlock, graph: &WaitGraph) -> Self {
-        let mut questions = Self::default();
-        for id in deadlock.spans() {
-            if let Some(span) = graph.span(id) {
-                questions.0.entry(span.instance()).or_default().still_open.insert(id);
-            }
-        }
-        // A pool has many who wait for it, and to know who serves it is to look at everything.
-        let mut servers: BTreeMap<&str, Vec<InstanceId>> = BTreeMap::new();
-        let waits = deadlock.core.iter().flat_map(|task| &task.waits);
-        for wait in waits.filter(|wait| wait.in_core && wait.state == CallState::Queued) {
-            let Some(target) = &wait.target else { continue };
-            let accepted = Accepted {
-                stand_ins: graph.stand_ins(wait.call),
-                conversation: graph.span(wait.call).and_then(|span| span.conversation().cloned()),
-                started_at: wait.started_at,
-            };
-            for server in servers.entry(target).or_insert_with(|| graph.servers(target)) {
-                questions
-                    .0
-                    .entry(*server)
-                    .or_default()
-                    .accepted
-                    .insert(wait.call, accepted.clone());
-            }
-        }
-        questions
-    }
-
-    fn instances(&self) -> BTreeSet<InstanceId> {
-        self.0.keys().copied().collect()
-    }
-}
-
-impl InstanceQuestions {
-    fn len(&self) -> usize {
-        self.still_open.len() + self.accepted.values().map(|it| 1 + it.stand_ins.len()).sum::<usize>()
-    }
-}
 
 /// What the answers say about a suspect.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -116,22 +56,30 @@ struct Suspect {
     /// Another number whenever the round begins anew, and never that of another suspect, even if that was an earlier one
     /// of the same episode: answers to another round do not count.
     round: u64,
-    unanswered: BTreeSet<InstanceId>,
+    /// Who has not answered everything, and how many questions he has.
+    unanswered: BTreeMap<InstanceId, usize>,
 }
 
 #[derive(Debug)]
 struct InFlight {
     probe: u64,
     sent_at: Duration,
-    /// The suspects it asks about, and their rounds.
-    about: Vec<(EpisodeId, u64)>,
+    about: Vec<About>,
+}
+
+/// What a probe asks about a suspect.
+#[derive(Debug)]
+struct About {
+    episode: EpisodeId,
+    round: u64,
+    questions: Range<usize>,
 }
 
 impl Suspect {
     fn begin_round(&mut self, last_round: &mut u64) {
         *last_round += 1;
         self.round = *last_round;
-        self.unanswered = self.questions.instances();
+        self.unanswered = self.questions.all();
     }
 
     fn may_ask_from(&self) -> Duration {
@@ -147,7 +95,7 @@ impl Confirmations {
             settled_at,
             not_before: Duration::ZERO,
             round: 0,
-            unanswered: BTreeSet::new(),
+            unanswered: BTreeMap::new(),
         });
         if suspect.questions != questions || settled_at > suspect.settled_at {
             suspect.questions = questions;
@@ -173,7 +121,7 @@ impl Confirmations {
         let mut wanted: BTreeMap<InstanceId, Vec<EpisodeId>> = BTreeMap::new();
         for (episode, suspect) in &self.suspects {
             if now >= suspect.may_ask_from() {
-                for instance in &suspect.unanswered {
+                for instance in suspect.unanswered.keys() {
                     wanted.entry(*instance).or_default().push(*episode);
                 }
             }
@@ -196,21 +144,29 @@ impl Confirmations {
         let mut about = Vec::new();
         let mut still_open: BTreeSet<SpanId> = BTreeSet::new();
         let mut accepted: BTreeMap<SpanId, &Accepted> = BTreeMap::new();
-        let mut len = 0;
+        let mut room = PROBE_BYTES_MAX;
         for episode in episodes {
             let Some(suspect) = self.suspects.get(episode) else {
                 continue;
             };
-            let Some(questions) = suspect.questions.0.get(&instance) else {
+            let (Some(questions), Some(from)) = (
+                suspect.questions.0.get(&instance),
+                suspect.unanswered.get(&instance).copied(),
+            ) else {
                 continue;
             };
-            len += questions.len();
-            if len > QUESTIONS_PER_PROBE_MAX && !about.is_empty() {
+            let range = questions.next(from, &mut room);
+            if range.is_empty() {
                 break;
             }
-            about.push((*episode, suspect.round));
-            still_open.extend(&questions.still_open);
-            accepted.extend(questions.accepted.iter().map(|(call, it)| (*call, it)));
+            let part = questions.part(&range);
+            still_open.extend(part.still_open);
+            accepted.extend(part.accepted.iter().map(|(call, it)| (*call, &**it)));
+            about.push(About {
+                episode: *episode,
+                round: suspect.round,
+                questions: range,
+            });
         }
         probe.still_open = still_open.into_iter().map(|id| id.0).collect();
         probe.accepted = accepted
@@ -258,39 +214,45 @@ impl Confirmations {
             .map(|it| (SpanId(it.call_span_id), acceptance(it)))
             .collect();
         let mut verdicts = Vec::new();
-        for (episode, round) in in_flight.about {
+        for About {
+            episode,
+            round,
+            questions: range,
+        } in in_flight.about
+        {
             let Some(suspect) = self.suspects.get_mut(&episode).filter(|it| it.round == round) else {
                 continue;
             };
             let Some(questions) = suspect.questions.0.get(&instance) else {
                 continue;
             };
+            let part = questions.part(&range);
             // A call that the answer leaves out is one of which the instance knows nothing.
-            let state = |call| acceptances.get(call).copied().unwrap_or(AcceptanceState::Forgotten);
-            if questions.still_open.is_disjoint(&not_open)
-                && questions
-                    .accepted
-                    .keys()
-                    .all(|call| state(call) == AcceptanceState::Never)
-            {
+            let state = |call: SpanId| acceptances.get(&call).copied().unwrap_or(AcceptanceState::Forgotten);
+            let calls = || part.accepted.iter().map(|(call, _)| *call);
+            let gone: Vec<SpanId> = part
+                .still_open
+                .iter()
+                .filter(|span| not_open.contains(span))
+                .copied()
+                .collect();
+            if !gone.is_empty() || calls().any(|call| state(call) != AcceptanceState::Never) {
+                verdicts.push(Verdict::Refuted {
+                    episode,
+                    not_open: gone,
+                    answered: calls().filter(|call| state(*call) == AcceptanceState::Ended).collect(),
+                });
+                suspect.not_before = now + probe_timeout;
+                suspect.begin_round(&mut self.last_round);
+            } else if range.end < questions.len() {
+                // What is left is asked next. If anything changes meanwhile, that is another round.
+                suspect.unanswered.insert(instance, range.end);
+            } else {
                 suspect.unanswered.remove(&instance);
                 if suspect.unanswered.is_empty() {
                     verdicts.push(Verdict::Confirmed(episode));
                 }
-                continue;
             }
-            verdicts.push(Verdict::Refuted {
-                episode,
-                not_open: questions.still_open.intersection(&not_open).copied().collect(),
-                answered: questions
-                    .accepted
-                    .keys()
-                    .filter(|call| state(call) == AcceptanceState::Ended)
-                    .copied()
-                    .collect(),
-            });
-            suspect.not_before = now + probe_timeout;
-            suspect.begin_round(&mut self.last_round);
         }
         verdicts
     }
@@ -319,185 +281,4 @@ fn acceptance(acceptance: &Acceptance) -> AcceptanceState {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const TIMEOUT: Duration = Duration::from_millis(500);
-    const A: InstanceId = InstanceId(1);
-    const B: InstanceId = InstanceId(2);
-    const CALL_OF_A: SpanId = SpanId(0xa1);
-    const CALL_OF_B: SpanId = SpanId(0xb1);
-
-    fn ms(ms: u64) -> Duration {
-        Duration::from_millis(ms)
-    }
-
-    /// A owns a call that B may have accepted.
-    fn questions() -> Questions {
-        let mut questions = Questions::default();
-        questions.0.entry(A).or_default().still_open.insert(CALL_OF_A);
-        let b = questions.0.entry(B).or_default();
-        b.still_open.insert(CALL_OF_B);
-        let accepted = Accepted {
-            stand_ins: vec![CALL_OF_A],
-            conversation: None,
-            started_at: ms(0),
-        };
-        b.accepted.insert(CALL_OF_A, accepted);
-        questions
-    }
-
-    fn watched(episode: EpisodeId) -> Confirmations {
-        let mut confirmations = Confirmations::default();
-        confirmations.watch(episode, questions(), ms(0));
-        confirmations
-    }
-
-    fn yes(probe: &Probe) -> ProbeAnswer {
-        let acceptances = probe
-            .accepted
-            .iter()
-            .map(|it| Acceptance {
-                call_span_id: it.call_span_id,
-                state: AcceptanceState::Never.into(),
-            })
-            .collect();
-        ProbeAnswer {
-            probe_id: probe.probe_id,
-            not_open: vec![],
-            acceptances,
-        }
-    }
-
-    fn send(confirmations: &mut Confirmations, now: Duration) -> BTreeMap<InstanceId, Probe> {
-        confirmations.probes(now, TIMEOUT, |_| true).into_iter().collect()
-    }
-
-    #[test]
-    fn confirmed_when_everyone_has_said_yes() {
-        let mut confirmations = watched(1);
-        let probes = send(&mut confirmations, ms(0));
-        assert_eq!(probes[&A].still_open, [CALL_OF_A.0]);
-        assert_eq!(probes[&B].accepted[0].span_ids, [CALL_OF_A.0]);
-        assert_eq!(confirmations.answer(ms(1), TIMEOUT, A, &yes(&probes[&A])), []);
-        assert_eq!(
-            confirmations.answer(ms(2), TIMEOUT, B, &yes(&probes[&B])),
-            [Verdict::Confirmed(1)]
-        );
-    }
-
-    #[test]
-    fn refuted_by_a_call_that_was_answered() {
-        let mut confirmations = watched(1);
-        let probes = send(&mut confirmations, ms(0));
-        let mut answer = yes(&probes[&B]);
-        answer.acceptances[0].state = AcceptanceState::Ended.into();
-        let refuted = Verdict::Refuted {
-            episode: 1,
-            not_open: vec![],
-            answered: vec![CALL_OF_A],
-        };
-        assert_eq!(confirmations.answer(ms(1), TIMEOUT, B, &answer), [refuted]);
-        assert_eq!(send(&mut confirmations, ms(2)).len(), 0, "not asked again at once");
-        assert_eq!(confirmations.wake_at(ms(2), TIMEOUT), Some(ms(500)));
-    }
-
-    #[test]
-    fn what_was_forgotten_left_out_or_is_unheard_of_does_not_confirm() {
-        for state in [AcceptanceState::Forgotten as i32, AcceptanceState::Open as i32, 77] {
-            let mut confirmations = watched(1);
-            let probes = send(&mut confirmations, ms(0));
-            let mut answer = yes(&probes[&B]);
-            answer.acceptances[0].state = state;
-            let refuted = Verdict::Refuted {
-                episode: 1,
-                not_open: vec![],
-                answered: vec![],
-            };
-            assert_eq!(confirmations.answer(ms(1), TIMEOUT, B, &answer), [refuted]);
-        }
-        let mut confirmations = watched(1);
-        let probes = send(&mut confirmations, ms(0));
-        let silent = ProbeAnswer {
-            probe_id: probes[&B].probe_id,
-            ..ProbeAnswer::default()
-        };
-        assert!(matches!(
-            confirmations.answer(ms(1), TIMEOUT, B, &silent)[..],
-            [Verdict::Refuted { .. }]
-        ));
-    }
-
-    #[test]
-    fn an_unanswered_probe_is_asked_again_and_a_late_answer_does_not_count() {
-        let mut confirmations = watched(1);
-        let first = send(&mut confirmations, ms(0));
-        assert_eq!(
-            send(&mut confirmations, ms(499)).len(),
-            0,
-            "one probe in flight for each instance"
-        );
-        let second = send(&mut confirmations, ms(500));
-        assert_eq!(confirmations.answer(ms(501), TIMEOUT, A, &yes(&first[&A])), []);
-        assert_eq!(confirmations.answer(ms(502), TIMEOUT, B, &yes(&second[&B])), []);
-        assert_eq!(
-            confirmations.answer(ms(503), TIMEOUT, A, &yes(&second[&A])),
-            [Verdict::Confirmed(1)]
-        );
-    }
-
-    #[test]
-    fn a_suspect_that_grows_is_asked_about_anew() {
-        let mut confirmations = watched(1);
-        let first = send(&mut confirmations, ms(0));
-        let mut wider = questions();
-        wider.0.entry(A).or_default().still_open.insert(SpanId(0xa2));
-        confirmations.watch(1, wider, ms(0));
-        assert_eq!(confirmations.answer(ms(1), TIMEOUT, A, &yes(&first[&A])), []);
-        assert_eq!(confirmations.answer(ms(1), TIMEOUT, B, &yes(&first[&B])), []);
-        let second = send(&mut confirmations, ms(2));
-        assert_eq!(second[&A].still_open, [CALL_OF_A.0, 0xa2]);
-    }
-
-    #[test]
-    fn what_was_answered_about_an_earlier_suspect_of_the_episode_does_not_count() {
-        let mut confirmations = watched(1);
-        let first = send(&mut confirmations, ms(0));
-        confirmations.forget(1);
-        let mut other = questions();
-        other.0.entry(A).or_default().still_open = [SpanId(0xa2)].into();
-        confirmations.watch(1, other, ms(0));
-        assert_eq!(confirmations.answer(ms(1), TIMEOUT, A, &yes(&first[&A])), []);
-        assert_eq!(confirmations.answer(ms(1), TIMEOUT, B, &yes(&first[&B])), []);
-        assert_eq!(send(&mut confirmations, ms(2))[&A].still_open, [0xa2]);
-    }
-
-    #[test]
-    fn nobody_is_asked_before_the_suspect_has_settled() {
-        let mut confirmations = Confirmations::default();
-        confirmations.watch(1, questions(), ms(250));
-        assert_eq!(send(&mut confirmations, ms(249)).len(), 0);
-        assert_eq!(confirmations.wake_at(ms(249), TIMEOUT), Some(ms(250)));
-        assert_eq!(send(&mut confirmations, ms(250)).len(), 2);
-    }
-
-    #[test]
-    fn suspects_share_a_probe() {
-        let mut confirmations = watched(1);
-        confirmations.watch(2, questions(), ms(0));
-        let probes = send(&mut confirmations, ms(0));
-        assert_eq!(confirmations.answer(ms(1), TIMEOUT, A, &yes(&probes[&A])), []);
-        let confirmed = [Verdict::Confirmed(1), Verdict::Confirmed(2)];
-        assert_eq!(confirmations.answer(ms(1), TIMEOUT, B, &yes(&probes[&B])), confirmed);
-    }
-
-    #[test]
-    fn whoever_cannot_be_reached_keeps_the_suspect_a_suspect() {
-        let mut confirmations = watched(1);
-        let probes: BTreeMap<_, _> = confirmations.probes(ms(0), TIMEOUT, |it| it == A).into_iter().collect();
-        assert_eq!(probes.keys().copied().collect::<Vec<_>>(), [A]);
-        assert_eq!(confirmations.answer(ms(1), TIMEOUT, A, &yes(&probes[&A])), []);
-        let later = send(&mut confirmations, ms(1000));
-        assert_eq!(later.keys().copied().collect::<Vec<_>>(), [B]);
-    }
-}
+mod tests;

@@ -49,10 +49,17 @@ pub struct Alert {
     pub first_timeout_at: Option<Timestamp>,
     /// The core in one line, for instance `{:server_a, 42} → {:server_b, 42} → {:server_a, 42}`.
     pub summary: String,
-    /// The tasks that cause the deadlock, along their waits, from the smallest resource name.
+    /// The tasks that cause the deadlock, along their waits, from the smallest resource name; at most the first 1000 of
+    /// them.
     pub core: Vec<Task>,
-    /// The resources that the core occupies or waits for, by name.
+    /// How many tasks the core has in all. 0 from a collector that does not say so, and lists them all.
+    #[serde(default)]
+    pub core_total: u64,
+    /// The resources that the core occupies or waits for, by name; at most the first 1000 of them.
     pub resources: Vec<Resource>,
+    /// How many resources these are in all. 0 from a collector that does not say so, and lists them all.
+    #[serde(default)]
+    pub resources_total: u64,
     /// Tasks that can never proceed because of the core; at most 100 of them.
     pub victims: Vec<Task>,
     /// How many victims there are in all.
@@ -130,13 +137,14 @@ pub struct Task {
     pub trace_id: String,
     /// The name of its span.
     pub name: String,
-    /// What it occupies, by name.
+    /// What it occupies, by name; at most the first 100.
     pub resources: Vec<String>,
     /// The service it runs in.
     pub service: String,
     /// The instance of that service.
     pub instance: String,
-    /// The calls it waits for.
+    /// The calls it waits for, the oldest first; at most 100, of which those that are a part of the core come before
+    /// others. In an alert of very many waits only one of each task may be listed.
     pub waits: Vec<Wait>,
 }
 
@@ -153,7 +161,8 @@ pub struct Wait {
     pub target: Option<String>,
     /// How far it has come.
     pub state: CallState,
-    /// The tasks that must proceed first: its handlers if accepted, the holders of its target if queued. 16 digits each.
+    /// The tasks that must proceed first: its handlers if accepted, the holders of its target if queued. At most 100,
+    /// 16 digits each.
     pub blocked_by: Vec<String>,
     /// The wait group it belongs to; `null` for a call that its task needs for itself alone.
     pub group: Option<Group>,

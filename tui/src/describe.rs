@@ -67,6 +67,23 @@ mod tests {
     }
 
     #[test]
+    fn what_is_not_listed_is_counted() {
+        let mut large = sample::ring();
+        large.core_total = 5000;
+        large.resources_total = 5000;
+        let text = alert(&large, sample::now(), Charset::Unicode);
+        assert!(text.contains("; 5000 tasks, 2 victims"), "{text}");
+        assert!(text.contains("\nand 4996 more tasks\n"), "{text}");
+        assert!(text.contains(" and 4996 more\n"), "{text}");
+
+        let one = large.core[0].clone();
+        large.core.extend(vec![one; 996]);
+        let text = alert(&large, sample::now(), Charset::Unicode);
+        let more = "\nand 4800 more tasks (800 of them: GET /api/v1/alerts/3c59dc048e885024)\n";
+        assert!(text.contains(more), "{text}");
+    }
+
+    #[test]
     fn what_has_ended_stands_still() {
         let over = sample::resolved(sample::ring(), Resolution::Timeout);
         let later = sample::now() + std::time::Duration::from_secs(60);

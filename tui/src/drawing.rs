@@ -220,12 +220,17 @@ fn timeout(drawing: Drawing<'_>, wait: &Wait) -> Option<Span<'static>> {
     })
 }
 
+/// How many tasks the core has, listed or not.
+fn core_total(alert: &Alert) -> u64 {
+    alert.core_total.max(alert.core.len() as u64)
+}
+
 /// What the core is, in words: `4 tasks in a ring, 2 victims`.
 pub(crate) fn extent(alert: &Alert) -> String {
-    let core = match (alert.core.len(), cycle::is_ring(&alert.core)) {
+    let core = match (core_total(alert), cycle::is_ring(alert)) {
         (1, _) => "1 task that waits for itself".to_owned(),
         (n, true) => format!("{n} tasks in a ring"),
-        (n, false) => words::count(n as u64, "task"),
+        (n, false) => words::count(n, "task"),
     };
     let suspected = if alert.state == AlertState::Suspected {
         ", not confirmed"

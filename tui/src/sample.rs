@@ -100,6 +100,7 @@ pub(crate) fn ring() -> Alert {
                 vec![timeout(wait(14, "service-a", Accepted, &[1], 1_220), 5_000)],
             ),
         ],
+        core_total: 4,
         resources: vec![
             Resource {
                 name: "service-a".to_owned(),
@@ -126,6 +127,7 @@ pub(crate) fn ring() -> Alert {
                 queued: 0,
             },
         ],
+        resources_total: 4,
         victims: vec![
             task(
                 5,
@@ -191,12 +193,14 @@ pub(crate) fn knot() -> Alert {
         first_timeout_at: Some(at(2_200) + Duration::from_secs(10)),
         summary: "workers → workers".to_owned(),
         core,
+        core_total: 2,
         resources: vec![Resource {
             name: "workers".to_owned(),
             capacity: Some(2),
             held: 2,
             queued: 2,
         }],
+        resources_total: 1,
         victims: Vec::new(),
         victims_total: 0,
         evidence: Evidence {

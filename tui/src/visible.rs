@@ -95,6 +95,7 @@ pub(crate) fn alert(raw: &Alert, charset: Charset) -> Alert {
         first_timeout_at: raw.first_timeout_at,
         summary: text(&raw.summary),
         core: tasks(&raw.core),
+        core_total: raw.core_total,
         resources: raw
             .resources
             .iter()
@@ -105,6 +106,7 @@ pub(crate) fn alert(raw: &Alert, charset: Charset) -> Alert {
                 queued: raw.queued,
             })
             .collect(),
+        resources_total: raw.resources_total,
         victims: tasks(&raw.victims),
         victims_total: raw.victims_total,
         evidence: raw.evidence,

@@ -283,16 +283,16 @@ impl Detector {
     }
 
     fn resolve(&mut self, now: Duration, id: EpisodeId, resolution: Resolution) {
-        self.putting_off.is_over(id);
+        let deadlock = self.putting_off.is_over(id);
         self.suspects.remove(&id);
         self.confirmed.remove(&id);
         self.confirmations.forget(id);
         let instances = &self.instances;
-        let is_lost = |id: &str| {
-            instances
-                .iter()
-                .any(|(_, it)| it.connection.is_none() && it.identity.key.instance_id == id)
+        let has_no_connection = |task: &DeadTask| {
+            let instance = instances.get(task.instance);
+            instance.is_none_or(|it| it.connection.is_none())
         };
+        let is_lost = || deadlock.is_some_and(|it| it.core.iter().any(has_no_connection));
         if let Some(alert) = self.alerts.resolve(now, id, resolution, is_lost).cloned() {
             tracing::info!(id = alert.id, summary = alert.summary, ?resolution, "deadlock is over");
             self.publish(alert);

@@ -30,11 +30,11 @@ impl PuttingOff {
         self.current.insert(id, current);
     }
 
-    /// An episode is over.
-    pub(super) fn is_over(&mut self, id: EpisodeId) {
-        self.current.remove(&id);
+    /// An episode is over. Returns what it was last.
+    pub(super) fn is_over(&mut self, id: EpisodeId) -> Option<Arc<Deadlock>> {
         self.held.remove(&id);
         self.ended.remove(&id);
+        self.current.remove(&id)
     }
 
     pub(super) fn holds(&self, id: EpisodeId) -> bool {

@@ -7,9 +7,9 @@ use std::collections::BTreeMap;
 
 use ratatui::style::Style;
 use ratatui::text::{Line, Span};
-use standoff_protocol::api::Task;
+use standoff_protocol::api::{Alert, Task};
 
-use super::{Drawing, place, title, wait};
+use super::{Drawing, core_total, place, title, wait};
 use crate::words;
 
 /// The most tasks that are drawn. More than a few screens help nobody; the rest is counted, and the API has it.
@@ -22,8 +22,10 @@ const BOX_COLUMNS_MAX: usize = 76;
 const GUTTER: usize = 3;
 
 /// Whether each task waits for just the next one, and the last for the first.
-pub(super) fn is_ring(core: &[Task]) -> bool {
+pub(super) fn is_ring(alert: &Alert) -> bool {
+    let core = &alert.core;
     !core.is_empty()
+        && core.len() as u64 == core_total(alert)
         && core.len() <= TASKS_DRAWN_MAX
         && core
             .iter()
@@ -37,7 +39,7 @@ pub(super) fn is_ring(core: &[Task]) -> bool {
 /// The core of the alert, drawn.
 pub(crate) fn cycle(drawing: Drawing<'_>) -> Vec<Line<'static>> {
     let core = &drawing.alert().core;
-    if is_ring(core) {
+    if is_ring(drawing.alert()) {
         ring(drawing, core)
     } else {
         knot(drawing, core)
@@ -124,12 +126,15 @@ fn knot(drawing: Drawing<'_>, core: &[Task]) -> Vec<Line<'static>> {
         out.push(Line::default());
     }
     out.pop();
-    if core.len() > TASKS_DRAWN_MAX {
-        let more = words::count((core.len() - TASKS_DRAWN_MAX) as u64, "more task");
-        out.push(Line::styled(
-            format!("{more} not drawn: GET /api/v1/alerts/{}", drawing.alert().id),
-            drawing.look.dim(),
-        ));
+    let drawn = core.len().min(TASKS_DRAWN_MAX);
+    let not_drawn = core_total(drawing.alert()) - drawn as u64;
+    if not_drawn > 0 {
+        let listed = match core.len() - drawn {
+            0 => String::new(),
+            listed => format!(" ({listed} of them: GET /api/v1/alerts/{})", drawing.alert().id),
+        };
+        let more = words::count(not_drawn, "more task");
+        out.push(Line::styled(format!("and {more}{listed}"), drawing.look.dim()));
     }
     out
 }

@@ -109,6 +109,11 @@ fn resources(drawing: Drawing<'_>, out: &mut Vec<Line<'static>>) {
             vec![Span::styled(name.clone(), drawing.look.name()), Span::raw(facts)],
         );
     }
+    let listed = resources.len() as u64;
+    if drawing.alert().resources_total > listed {
+        let more = drawing.alert().resources_total - listed;
+        point(drawing, out, vec![Span::raw(format!("and {more} more"))]);
+    }
 }
 
 fn evidence(drawing: Drawing<'_>, out: &mut Vec<Line<'static>>) {

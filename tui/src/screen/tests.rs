@@ -145,6 +145,7 @@ fn a_knot() {
 fn a_task_that_waits_for_itself() {
     let mut alert = sample::ring();
     alert.core.truncate(1);
+    alert.core_total = 1;
     alert.core[0].waits[0].blocked_by = vec![alert.core[0].task.clone()];
     insta::assert_snapshot!(screen(SMALL, vec![snapshot(vec![alert])], vec![key(ENTER)]));
 }
