@@ -109,6 +109,24 @@ impl Episodes {
         self.by_wait.contains_key(&span)
     }
 
+    /// Ends the episode of a wait, if nobody who waits in it is dead any more. The answer is which one that was.
+    ///
+    /// This is what most ends of waits come to, and takes no comparison of all deadlocks. The episode may also have gone on
+    /// as victims of others, or may not have been seen since it was restored: then that has to be compared.
+    pub fn close(&mut self, wait: SpanId, is_dead: impl Fn(SpanId) -> bool) -> Option<u64> {
+        let id = *self.by_wait.get(&wait)?;
+        let current = &self.open.get(&id)?.seen.as_ref()?.current;
+        if current.waits().any(|wait| is_dead(wait.call)) {
+            return None;
+        }
+        for wait in current.waits() {
+            self.by_wait.remove(&wait.call);
+        }
+        self.open.remove(&id);
+        self.past_ids.add(id);
+        Some(id)
+    }
+
     /// Ends an episode that is still dead, and opens another one of what it is now, under an id of its own.
     ///
     /// For whoever has told of a part of a core only, when nothing of that part is left. `None` if the episode is not open,

@@ -120,6 +120,13 @@ impl WaitGraph {
         Some(OpenSpan::new(self.spans.store(), slot))
     }
 
+    /// Whether whoever makes an open call can never proceed, as far as has been concluded. Takes no time.
+    pub fn is_dead(&self, call: SpanId) -> bool {
+        let picture = self.spans.picture();
+        let task = self.spans.wait_of(call).map(|wait| picture.wait(wait).task());
+        task.is_some_and(|task| picture.place_among_dead(task).is_some())
+    }
+
     /// How many tasks can never proceed.
     pub fn dead_task_count(&self) -> usize {
         self.spans.picture().dead_count()

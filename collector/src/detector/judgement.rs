@@ -43,15 +43,32 @@ impl Detector {
     /// Changes the graph. If that ends a wait of a suspect or of an alert, this is judged before anything else happens:
     /// a wait that begins in the next moment belongs to another episode.
     pub(super) fn apply(&mut self, now: Duration, event: Event, ends_as: Resolution) {
-        let decisive = match &event {
-            Event::Finished(span) => self.episodes.touches(*span),
-            Event::InstanceGone(_) => true,
-            Event::Started(_) | Event::Answered(_) | Event::InstanceSilent(_) | Event::InstanceBack(_) => false,
-        };
         self.graph.apply(now, &event);
         self.dirty = true;
-        if decisive {
-            self.evaluate(now, ends_as);
+        match event {
+            Event::Finished(span) if self.episodes.touches(span) => self.judge_end(now, span, ends_as),
+            Event::InstanceGone(_) => self.evaluate(now, ends_as),
+            Event::Finished(_)
+            | Event::Started(_)
+            | Event::Answered(_)
+            | Event::InstanceSilent(_)
+            | Event::InstanceBack(_) => {}
+        }
+    }
+
+    /// A wait of an episode has ended. In a storm thousands of deadlocks end one by one, so the others are looked at only if
+    /// somebody of this one is still dead.
+    fn judge_end(&mut self, now: Duration, wait: SpanId, ends_as: Resolution) {
+        self.settle(now);
+        let graph = &self.graph;
+        let closed = if graph.is_behind() {
+            None
+        } else {
+            self.episodes.close(wait, |call| graph.is_dead(call))
+        };
+        match closed {
+            Some(id) => self.resolve(now, id, self.putting_off.resolution(id, ends_as)),
+            None => self.evaluate(now, ends_as),
         }
     }
 

@@ -1,6 +1,7 @@
 //! The detector with simulated instances around it, under a simulated clock.
 
 mod putting_off;
+mod storms;
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -73,6 +73,22 @@ fn opens_goes_on_and_closes() {
 }
 
 #[test]
+fn what_nobody_dead_waits_in_is_closed_by_itself() {
+    let mut episodes = Episodes::default();
+    episodes.update(vec![core(&[1, 2]), core(&[3, 4])]);
+    let id = core(&[1, 2]).id();
+    assert_eq!(episodes.close(SpanId(1), |call| call == SpanId(2)), None);
+    assert_eq!(episodes.close(SpanId(5), |_| false), None);
+    assert_eq!(episodes.close(SpanId(1), |call| call == SpanId(3)), Some(id));
+    assert!(!episodes.touches(SpanId(2)) && episodes.touches(SpanId(3)));
+    let changes = episodes.update(vec![core(&[1, 2]), core(&[3, 4])]);
+    let [Change::Opened { id: another, .. }] = &changes[..] else {
+        panic!("{changes:?}")
+    };
+    assert_ne!(*another, id, "what is over never comes back");
+}
+
+#[test]
 fn without_a_wait_in_common_it_is_another_one() {
     let mut episodes = Episodes::default();
     episodes.update(vec![core(&[1, 2])]);

@@ -343,3 +343,21 @@ fn what_comes_from_below_is_put_off_and_then_the_same() {
     assert_eq!(graph.settle(seconds(1)), Settled::Exact);
     assert!(graph.deadlocks().is_empty());
 }
+
+#[test]
+fn who_is_dead_can_be_asked_call_by_call() {
+    let mut events = ring(&["A", "B"]);
+    events.push(started(900, 9, 0, call("A")));
+    events.push(started(901, 9, 0, call("elsewhere")));
+    let calls = |graph: &WaitGraph| -> Vec<SpanId> {
+        let deadlock = &graph.deadlocks()[0];
+        deadlock.waits().map(|wait| wait.call).collect()
+    };
+    let mut graph = graph(events);
+    let core = calls(&graph);
+    assert!(core.iter().all(|call| graph.is_dead(*call)));
+    assert!(graph.is_dead(id(900)), "a victim is, too");
+    assert!(!graph.is_dead(id(901)) && !graph.is_dead(id(777)));
+    graph.apply(seconds(1), &finished(core[0].0));
+    assert!(!core.iter().any(|call| graph.is_dead(*call)));
+}
