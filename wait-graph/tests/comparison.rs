@@ -1,7 +1,8 @@
 //! The engine against the oracle: after every event of every history the same answers.
 //!
 //! How many histories: `STANDOFF_HISTORIES`. A failure is shrunk and kept as a file of `tests/histories/` in the
-//! notation of the scenarios; all of them are replayed in every run, and so are the scenarios.
+//! notation of the scenarios; all of them are replayed in every run, and so are the scenarios. With `STANDOFF_SHRINKS=0`
+//! it is only shown, for whoever wants to know no more than whether there is one.
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -40,10 +41,11 @@ const SHRINKS_MAX: u32 = 4000;
     reason = "whoever runs this for long wants to know how many there were"
 )]
 fn on_all<S: Strategy>(test: &'static str, drawn: &S, history: impl Fn(&S::Value) -> History, compare: Compare) {
-    let asked = std::env::var("STANDOFF_HISTORIES").ok().and_then(|it| it.parse().ok());
+    let asked = |name| std::env::var(name).ok().and_then(|it| it.parse().ok());
+    let shrinks_max = asked("STANDOFF_SHRINKS").unwrap_or(SHRINKS_MAX);
     let config = ProptestConfig {
-        cases: asked.unwrap_or(HISTORIES),
-        max_shrink_iters: SHRINKS_MAX,
+        cases: asked("STANDOFF_HISTORIES").unwrap_or(HISTORIES),
+        max_shrink_iters: shrinks_max,
         // The history itself is kept, which means the same whatever becomes of the strategies.
         failure_persistence: None,
         ..ProptestConfig::default()
@@ -54,6 +56,9 @@ fn on_all<S: Strategy>(test: &'static str, drawn: &S, history: impl Fn(&S::Value
     });
     match outcome {
         Ok(()) => println!("{test}: {cases} histories, no difference"),
+        Err(TestError::Fail(difference, drawn)) if shrinks_max == 0 => {
+            panic!("{test}: {difference}\n{:?}", history(&drawn));
+        }
         Err(TestError::Fail(difference, drawn)) => {
             let smallest = smallest(history(&drawn), compare);
             let difference = agree(&smallest, compare)
