@@ -179,14 +179,14 @@ impl<'a> Crowd<'a> {
             places.insert(task.id, place);
         }
         let mut waits_for: Vec<(usize, usize)> = Vec::new();
-        // Those of one label who are queued for the same are blocked by the same list.
+        // Those of one label who are queued for the same are blocked by the same list, and a pool is not n × n.
         let mut taken = HashSet::new();
         for task in &deadlock.core {
             let Some(place) = places.get(&task.id).copied() else {
                 continue;
             };
             for wait in &task.waits {
-                if wait.blocked_by.len() <= 1 || taken.insert((place, wait.blocked_by.as_ptr())) {
+                if taken.insert((place, wait.blocked_by.as_ptr())) {
                     let on = wait.blocked_by.iter().filter_map(|id| places.get(id));
                     waits_for.extend(on.map(|on| (place, *on)));
                 }

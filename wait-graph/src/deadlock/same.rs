@@ -122,25 +122,43 @@ fn same_texts(one: Option<&Arc<str>>, other: Option<&Arc<str>>) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::span::{InstanceId, Quorum, TraceId};
     use crate::testing::{call, graph, ring, started};
 
     /// A ring of ten and a victim.
     fn deadlock() -> Deadlock {
         let mut events = ring(&["a", "b", "c", "d", "e", "f", "g", "h", "i", "j"]);
         events.push(started(900, 9, 0, call("a")));
-        graph(events).deadlocks().remove(0)
+        let mut deadlock = graph(events).deadlocks().remove(0);
+        deadlock.core[5].waits[0].group = Some(("group".into(), Quorum { needed: 1, size: 2 }));
+        deadlock
     }
 
     #[test]
     fn every_difference_is_seen() {
-        let changes: [fn(&mut Deadlock); 13] = [
+        let changes: [fn(&mut Deadlock); 28] = [
             |it| it.victims_total += 1,
             |it| it.blast.clear(),
             |it| it.resources[0].held += 1,
             |it| it.victims.clear(),
             |it| it.victims[0].waits[0].in_core = false,
             |it| it.core.swap(0, 1),
+            |it| it.core.truncate(9),
+            |it| it.core[0].id = SpanId(7),
+            |it| it.core[0].trace = TraceId(7),
+            |it| it.core[0].instance = InstanceId(7),
+            |it| it.core[0].service = "another".into(),
             |it| it.core[0].name = "another".into(),
+            |it| it.core[0].resources[0] = "another".into(),
+            |it| it.core[0].waits.clear(),
+            |it| it.core[9].waits[0].call = SpanId(7),
+            |it| it.core[9].waits[0].name = "another".into(),
+            |it| it.core[9].waits[0].target = Some("another".into()),
+            |it| it.core[9].waits[0].started_at += std::time::Duration::from_secs(1),
+            |it| it.core[9].waits[0].group = Some(("group".into(), Quorum { needed: 1, size: 2 })),
+            |it| it.core[5].waits[0].group = Some(("other".into(), Quorum { needed: 1, size: 2 })),
+            |it| it.core[5].waits[0].group = Some(("group".into(), Quorum { needed: 2, size: 2 })),
+            |it| it.core[9].waits[0].blocked_by = [SpanId(7)].into(),
             |it| it.core[0].occupied_by.clear(),
             |it| it.core[9].waits[0].blocked_by = [].into(),
             |it| it.core[9].waits[0].rests_on = (0..20).map(SpanId).collect(),

@@ -89,6 +89,15 @@ fn what_nobody_dead_waits_in_is_closed_by_itself() {
 }
 
 #[test]
+fn of_two_that_are_equally_wide_the_newer_is_the_widest() {
+    let mut episodes = Episodes::default();
+    let id = core(&[1, 2]).id();
+    episodes.update(vec![core(&[1, 2])]);
+    assert_eq!(episodes.update(vec![core(&[2, 3])]), [continued(id, &[2, 3], &[2, 3])]);
+    assert_eq!(episodes.update(vec![core(&[3])]), [continued(id, &[3], &[2, 3])]);
+}
+
+#[test]
 fn without_a_wait_in_common_it_is_another_one() {
     let mut episodes = Episodes::default();
     episodes.update(vec![core(&[1, 2])]);
@@ -109,21 +118,24 @@ fn the_largest_part_of_a_split_goes_on() {
 
 #[test]
 fn of_two_that_grow_together_the_older_goes_on() {
-    let mut episodes = Episodes::default();
-    episodes.update(vec![core(&[9])]);
-    episodes.update(vec![core(&[1, 2]), core(&[9])]);
-    let (older, younger) = (core(&[9]).id(), core(&[1, 2]).id());
-    let changes = episodes.update(vec![core(&[1, 2, 9])]);
-    assert_eq!(
-        changes,
-        [
-            Change::Merged {
-                id: younger,
-                into: older
-            },
-            continued(older, &[1, 2, 9], &[1, 2, 9])
-        ]
-    );
+    // Whichever of them has the smaller id.
+    for (first, second) in [([9], [1]), ([1], [9])] {
+        let mut episodes = Episodes::default();
+        episodes.update(vec![core(&first)]);
+        episodes.update(vec![core(&second), core(&first)]);
+        let (older, younger) = (core(&first).id(), core(&second).id());
+        let changes = episodes.update(vec![core(&[1, 2, 9])]);
+        assert_eq!(
+            changes,
+            [
+                Change::Merged {
+                    id: younger,
+                    into: older
+                },
+                continued(older, &[1, 2, 9], &[1, 2, 9])
+            ]
+        );
+    }
 }
 
 #[test]
@@ -162,6 +174,17 @@ fn restored_episodes_go_on() {
 }
 
 #[test]
+fn restored_episodes_have_the_age_in_which_they_were_restored() {
+    let mut episodes = Episodes::default();
+    episodes.restore(8, [SpanId(1)]);
+    episodes.restore(7, [SpanId(2)]);
+    assert_eq!(
+        episodes.update(vec![core(&[1, 2])]),
+        [Change::Merged { id: 7, into: 8 }, continued(8, &[1, 2], &[1, 2])]
+    );
+}
+
+#[test]
 fn what_is_left_of_an_episode_can_begin_anew() {
     let mut episodes = Episodes::default();
     let id = core(&[1]).id();
@@ -177,4 +200,14 @@ fn what_is_left_of_an_episode_can_begin_anew() {
         [continued(renewed, &[2, 3], &[2, 3])]
     );
     assert_eq!(episodes.update(vec![]), [Change::Closed { id: renewed }]);
+}
+
+#[test]
+fn the_oldest_of_the_ids_that_are_over_are_forgotten() {
+    let mut past = PastIds::default();
+    (0..PAST_IDS_MAX as u64).for_each(|id| past.add(id));
+    assert!(past.contains(0));
+    past.add(u64::MAX);
+    assert!(!past.contains(0) && past.contains(1) && past.contains(u64::MAX));
+    assert_eq!((past.in_order.len(), past.all.len()), (PAST_IDS_MAX, PAST_IDS_MAX));
 }

@@ -164,6 +164,7 @@ impl Reading<'_> {
             .picture
             .blocking_groups(task)
             .filter_map(|group| {
+                // Of others nobody knows when they are satisfied.
                 let quorum = group.quorum?;
                 let mut open = 0_usize;
                 let mut waits: Vec<(SpanId, WaitIx)> = Vec::new();
@@ -179,7 +180,7 @@ impl Reading<'_> {
                 let lacks = size.min(quorum.needed as usize).saturating_sub(may_finish);
                 let said = group.name.map(|name| (name, quorum));
                 waits.sort_unstable();
-                (lacks > 0).then_some(Found {
+                Some(Found {
                     group: DeadGroup { lacks, said },
                     waits,
                 })

@@ -130,14 +130,11 @@ impl<'a> Tracing<'a> {
     }
 }
 
-/// The tasks of each strongly connected component that has a cycle, sorted; the components by their first tasks.
+/// The tasks of each strongly connected component, sorted; the components by their first tasks. Whatever no cycle depends
+/// on is left out.
 ///
 /// By Kosaraju's algorithm, since petgraph's version of Tarjan's recurses as deep as its graph.
 pub(super) fn components(dependencies: &Dependencies) -> Vec<Vec<TaskNo>> {
-    let has_cycle = |component: &Vec<NodeIndex>| match component[..] {
-        [alone] => dependencies.neighbors(alone).any(|on| on == alone),
-        _ => true,
-    };
     let tasks = |component: Vec<NodeIndex>| {
         let mut tasks: Vec<TaskNo> = component
             .into_iter()
@@ -151,7 +148,9 @@ pub(super) fn components(dependencies: &Dependencies) -> Vec<Vec<TaskNo>> {
     };
     let is_awaited = awaited_by_a_cycle(dependencies);
     let within = NodeFiltered::from_fn(dependencies, |node: NodeIndex| is_awaited[node.index()]);
-    let mut components: Vec<Vec<TaskNo>> = kosaraju_scc(&within).into_iter().filter(has_cycle).map(tasks).collect();
+    let mut components: Vec<Vec<TaskNo>> = kosaraju_scc(&within).into_iter().map(tasks).collect();
+    // A resource between two cycles is a component without a task.
+    components.retain(|component| !component.is_empty());
     components.sort_unstable_by_key(|component| component.first().copied());
     components
 }
@@ -176,4 +175,22 @@ fn awaited_by_a_cycle(dependencies: &Dependencies) -> Vec<bool> {
         }
     }
     dependents.into_iter().map(|number| number > 0).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whoever_no_cycle_depends_on_is_left_out() {
+        // 0 → 1 → 2 ⇄ 3 → 4 → 5 ⇄ 6
+        let mut dependencies = Dependencies::new();
+        let nodes: Vec<NodeIndex> = (0..7).map(|task| dependencies.add_node(Node::Task(task))).collect();
+        for (from, to) in [(0, 1), (1, 2), (2, 3), (3, 2), (3, 4), (4, 5), (5, 6), (6, 5)] {
+            dependencies.add_edge(nodes[from], nodes[to], ());
+        }
+        let awaited = [false, false, true, true, true, true, true];
+        assert_eq!(awaited_by_a_cycle(&dependencies), awaited);
+        assert_eq!(components(&dependencies), [vec![2, 3], vec![4], vec![5, 6]]);
+    }
 }

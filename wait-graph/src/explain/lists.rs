@@ -78,5 +78,6 @@ mod tests {
             (&['a', 'b'][..], &[][..], &['c'][..], &[][..])
         );
         assert_eq!((*lists.item(2), lists.range(2)), ('c', 2..3));
+        assert_eq!(lists.ends.len(), 4);
     }
 }

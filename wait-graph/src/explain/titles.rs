@@ -286,5 +286,6 @@ mod tests {
             hasher.finish()
         };
         assert_eq!(hash(own("a/b", "c")), hash(own("a", "b/c")));
+        assert_ne!(hash(own("a", "b")), hash(own("a", "c")));
     }
 }

@@ -36,8 +36,7 @@ pub fn to_mermaid(deadlocks: &[Deadlock]) -> String {
 
 /// Within quotes Mermaid still reads markup, entities and directives, so whatever could begin one is written as an entity.
 fn quoted(label: &str) -> String {
-    let mut out = String::with_capacity(label.len() + 2);
-    out.push('"');
+    let mut out = String::from('"');
     for c in label.chars() {
         if c.is_alphanumeric()
             || matches!(

@@ -160,7 +160,7 @@ fn names_that_differ_behind_the_cut_are_not_taken_for_one() {
 
 #[test]
 fn of_a_large_core_a_part_is_drawn() {
-    let all: Vec<u64> = (0..10_000).collect();
+    let all: Vec<u64> = (0..1_000).collect();
     let core = all
         .iter()
         .map(|id| task(*id, "pool", vec![wait(20_000 + id, "pool", CallState::Accepted, &all)]))
@@ -169,6 +169,20 @@ fn of_a_large_core_a_part_is_drawn() {
     assert_eq!(drawing.arrows.len(), ARROWS_MAX);
     assert_eq!(drawing.figures.len(), TASKS_MAX + 1);
     assert_eq!(drawing.figures.last().map(|it| it.kind), Some(Kind::Rest));
+}
+
+#[test]
+fn victims_that_are_only_counted_are_hinted_at() {
+    let mut deadlock = two_servers();
+    assert!(
+        Drawing::of(std::slice::from_ref(&deadlock))
+            .figures
+            .iter()
+            .all(|it| it.kind != Kind::Rest)
+    );
+    deadlock.victims_total += 1;
+    let last = Drawing::of(&[deadlock, named("D")]).figures.pop().map(|it| it.kind);
+    assert_eq!(last, Some(Kind::Rest));
 }
 
 #[test]
