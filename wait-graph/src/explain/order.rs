@@ -70,7 +70,6 @@ impl<'a> Core<'a> {
                     Node::Task(_) | Node::Resource(_) => {}
                 }
             }
-            on.retain(|other| !seen.contains(NodeIndex::new(*other)));
             on.sort_unstable_by(|one, other| titles.compare_tasks(*other, *one));
             next.append(&mut on);
         }
@@ -92,10 +91,6 @@ impl Seen {
             is_seen: vec![false; dependencies.node_count()],
             seen: Vec::new(),
         }
-    }
-
-    fn contains(&self, node: NodeIndex) -> bool {
-        self.is_seen[node.index()]
     }
 
     fn insert(&mut self, node: NodeIndex) -> bool {

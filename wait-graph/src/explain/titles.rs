@@ -287,5 +287,6 @@ mod tests {
         };
         assert_eq!(hash(own("a/b", "c")), hash(own("a", "b/c")));
         assert_ne!(hash(own("a", "b")), hash(own("a", "c")));
+        assert_ne!(own("a", "b"), own("a", "c"));
     }
 }

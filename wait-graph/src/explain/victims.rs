@@ -73,10 +73,7 @@ impl<'a> Search<'a> {
     /// The victims of a core, nearest first as far as the visits go.
     pub(super) fn of(&mut self, core: &[TaskNo]) -> Victims {
         let mut victims = self.reach(core);
-        self.found += victims.len();
-        if self.found > FOUND_BEFORE_RANKS.saturating_mul(self.titles.len()) {
-            self.titles.rank();
-        }
+        self.rank_if_worth_it(victims.len());
         let total = victims.len() as u64;
         let blast = self.blast(&victims);
         let order = |one: &TaskNo, other: &TaskNo| self.titles.compare_tasks(*one, *other);
@@ -89,6 +86,14 @@ impl<'a> Search<'a> {
             first: victims,
             total,
             blast,
+        }
+    }
+
+    /// Puts the names in order once so many victims have been found that it saves time.
+    fn rank_if_worth_it(&mut self, found: usize) {
+        self.found += found;
+        if self.found > FOUND_BEFORE_RANKS.saturating_mul(self.titles.len()) {
+            self.titles.rank();
         }
     }
 

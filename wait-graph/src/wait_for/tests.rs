@@ -1,5 +1,7 @@
 //! The picture against a plain model of it.
 
+mod backward;
+mod deferred;
 mod history;
 mod model;
 mod shapes;

@@ -110,6 +110,7 @@ fn a_core_is_told_without_what_it_also_waits_for() {
     let (a, c) = (world.task_of(10), world.task_of(50));
     let call = world.waits(a, 15, "C");
     world.accepts(c, call);
+    world.waits(a, 16, "D");
     let all = world.deadlocks();
     assert_eq!(cores(&all), [[10, 20], [50, 60]]);
     assert_eq!((ids(&all[0].victims), ids(&all[1].victims)), (vec![], vec![10, 20]));

@@ -5,12 +5,12 @@ use crate::span::{InstanceId, Quorum, SpanId};
 use crate::wait_for::{GroupOf, NewWait, Occupier, Picture, ResourceIx, Slot, Symbol, TaskId, TaskIx, WaitIx};
 
 /// More than may be looked at between two events.
-const MANY: usize = 100_000;
+pub(super) const MANY: usize = 100_000;
 
 /// A picture, and names for what is put into it.
 #[derive(Default)]
-struct Shape {
-    picture: Picture,
+pub(super) struct Shape {
+    pub(super) picture: Picture,
     last_slot: u32,
 }
 
@@ -20,7 +20,7 @@ impl Shape {
         Slot(self.last_slot)
     }
 
-    fn task(&mut self) -> TaskIx {
+    pub(super) fn task(&mut self) -> TaskIx {
         let slot = self.slot();
         let id = TaskId {
             span: SpanId(slot.0.into()),
@@ -29,23 +29,32 @@ impl Shape {
         self.picture.add_task(id, slot, false)
     }
 
-    fn resource(&mut self, units: u64) -> ResourceIx {
+    pub(super) fn resource(&mut self, units: u64) -> ResourceIx {
         let name = Symbol(self.slot().0);
         let resource = self.picture.add_resource(name);
         self.picture.set_declared(resource, Capacity::Declared(units));
         resource
     }
 
-    fn hold(&mut self, task: TaskIx, resource: ResourceIx) -> Slot {
+    pub(super) fn hold(&mut self, task: TaskIx, resource: ResourceIx) -> Slot {
         let span = self.slot();
         let (units, by_handle) = (1, false);
         self.picture.occupy(task, resource, Occupier { span, units, by_handle });
         span
     }
 
-    fn wait(&mut self, task: TaskIx, target: Option<ResourceIx>, group: Option<GroupOf>) -> WaitIx {
+    pub(super) fn wait(&mut self, task: TaskIx, target: Option<ResourceIx>, group: Option<GroupOf>) -> WaitIx {
+        self.wait_for_units(task, target, 1, group)
+    }
+
+    pub(super) fn wait_for_units(
+        &mut self,
+        task: TaskIx,
+        target: Option<ResourceIx>,
+        units: u32,
+        group: Option<GroupOf>,
+    ) -> WaitIx {
         let call = self.slot();
-        let units = 1;
         self.picture.add_wait(
             task,
             NewWait {
@@ -58,7 +67,7 @@ impl Shape {
     }
 
     /// A call of one task that the other handles.
-    fn call(&mut self, from: TaskIx, to: TaskIx) -> WaitIx {
+    pub(super) fn call(&mut self, from: TaskIx, to: TaskIx) -> WaitIx {
         let wait = self.wait(from, None, None);
         let span = self.slot();
         self.picture.add_handler(wait, to, span);
@@ -66,7 +75,7 @@ impl Shape {
     }
 
     /// Each calls the next.
-    fn chain(&mut self, length: usize) -> Vec<TaskIx> {
+    pub(super) fn chain(&mut self, length: usize) -> Vec<TaskIx> {
         let tasks: Vec<TaskIx> = (0..length).map(|_| self.task()).collect();
         for pair in tasks.windows(2) {
             self.call(pair[0], pair[1]);
@@ -76,12 +85,12 @@ impl Shape {
     }
 
     /// How many are dead, and whether that is all.
-    fn decide(&mut self) -> (usize, bool) {
+    pub(super) fn decide(&mut self) -> (usize, bool) {
         self.picture.decide();
         (self.picture.dead_count(), !self.picture.pass_wanted())
     }
 
-    fn full_pass(&mut self) -> usize {
+    pub(super) fn full_pass(&mut self) -> usize {
         self.picture.full_pass();
         self.picture.dead_count()
     }
