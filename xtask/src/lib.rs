@@ -4,6 +4,7 @@
 
 pub mod check;
 pub mod instructions;
+pub mod mutants;
 pub mod protos;
 pub mod run;
 pub mod servers;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
-use xtask::{check, instructions, protos, run, soak, test};
+use xtask::{check, instructions, mutants, protos, run, soak, test};
 
 /// Development tasks of standoff
 #[derive(Debug, Parser)]
@@ -40,6 +40,11 @@ enum Task {
         #[arg(long, default_value_t = 20_000)]
         events: u64,
     },
+    /// Change the engine in many small ways, and say which changes no test notices
+    Mutants {
+        /// Which files to change, from the root, or patterns of them; otherwise those that decide and explain who is dead
+        files: Vec<String>,
+    },
     /// Generate the code of the `.proto` files
     Protos,
     /// Start private servers and print how to reach them; they stop at the end of standard input, or with this command
@@ -57,6 +62,10 @@ fn main() -> Result<ExitCode> {
         Task::Soak { running, minutes } => well(soak::soak(&root, &running, Duration::from_secs(60 * minutes))?),
         Task::Instructions { events } => {
             instructions::instructions(&root, events)?;
+            ExitCode::SUCCESS
+        }
+        Task::Mutants { files } => {
+            mutants::mutants(&root, &files)?;
             ExitCode::SUCCESS
         }
         Task::Protos => {

@@ -42,6 +42,13 @@ pub(crate) const MACHETE: Tool = Tool {
     options: &[],
 };
 
+/// Changes code, to see which tests notice.
+pub(crate) const MUTANTS: Tool = Tool {
+    package: "cargo-mutants",
+    version: "27.1.0",
+    options: &[],
+};
+
 /// Fast to build instead of fast to run.
 const BUILD_FAST: [(&str, &str); 4] = [
     ("CARGO_PROFILE_RELEASE_LTO", "off"),
