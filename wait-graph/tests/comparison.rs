@@ -4,12 +4,14 @@
 //! notation of the scenarios; all of them are replayed in every run, and so are the scenarios. With `STANDOFF_SHRINKS=0`
 //! it is only shown, for whoever wants to know no more than whether there is one.
 
+use std::cell::Cell;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use proptest::collection::vec;
 use proptest::prelude::*;
+use proptest::strategy::ValueTree as _;
 use proptest::test_runner::{TestError, TestRunner};
 use standoff_wait_graph::{Event, Role, WaitGraph};
 use xxhash_rust::xxh3::xxh3_64;
@@ -32,6 +34,8 @@ use history::{History, Input, lines};
 const BYTES_MAX: usize = 1500;
 /// About ten seconds in a debug build.
 const HISTORIES: u32 = 256;
+/// A core of more tasks than this is a large one.
+const SMALL_CORE: usize = 4;
 /// Enough to find what is at the bottom of a failure; leaving out steps does the rest.
 const SHRINKS_MAX: u32 = 4000;
 
@@ -51,11 +55,17 @@ fn on_all<S: Strategy>(test: &'static str, drawn: &S, history: impl Fn(&S::Value
         ..ProptestConfig::default()
     };
     let cases = config.cases;
+    let large = Cell::new(0);
     let outcome = TestRunner::new(config).run(drawn, |drawn| {
-        agree(&history(&drawn), compare).map_err(TestCaseError::fail)
+        let largest = agree(&history(&drawn), compare).map_err(TestCaseError::fail)?;
+        large.set(large.get() + u32::from(largest > SMALL_CORE));
+        Ok(())
     });
     match outcome {
-        Ok(()) => println!("{test}: {cases} histories, no difference"),
+        Ok(()) => println!(
+            "{test}: {cases} histories, {} with a core of more than {SMALL_CORE} tasks, no difference",
+            large.get()
+        ),
         Err(TestError::Fail(difference, drawn)) if shrinks_max == 0 => {
             panic!("{test}: {difference}\n{:?}", history(&drawn));
         }
@@ -105,6 +115,28 @@ fn engine_and_oracle_agree_after_every_event() {
 #[test]
 fn nobody_is_dead_too_early() {
     on_all("nobody dead too early", &histories(), History::clone, Compare::AtTheEnd);
+}
+
+/// By chance alone there would be hardly any.
+#[test]
+fn large_cores_are_drawn() {
+    const HISTORIES: u32 = 300;
+    let mut runner = TestRunner::deterministic();
+    let has_large_core = |history: History| {
+        let (mut engine, mut now) = (WaitGraph::new(history.limits.clone()), Duration::ZERO);
+        history.steps.iter().any(|step| {
+            now += step.after;
+            tell(&mut engine, now, &step.input);
+            engine.settle(now);
+            engine
+                .deadlocks()
+                .iter()
+                .any(|deadlock| deadlock.core.len() > SMALL_CORE)
+        })
+    };
+    let drawn = (0..HISTORIES).map(|_| histories().new_tree(&mut runner).expect("nothing is refused").current());
+    let large = drawn.filter(|history| has_large_core(history.clone())).count();
+    assert!(large > 6, "{large} of {HISTORIES}");
 }
 
 /// Histories that are any bytes, as a fuzzer would have them.
@@ -215,7 +247,7 @@ fn engine_and_oracle_agree_on_what_is_kept() {
             let history = lines::read(&std::fs::read_to_string(&path).unwrap());
             let both = |history: History| {
                 agree(&history, Compare::EveryStep)?;
-                agree(&history, Compare::AtTheEnd)
+                agree(&history, Compare::AtTheEnd).map(drop)
             };
             if let Err(failure) = history.and_then(both) {
                 failures.push(format!("{}: {failure}", path.display()));

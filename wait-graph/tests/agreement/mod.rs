@@ -19,8 +19,9 @@ pub(crate) enum Compare {
     AtTheEnd,
 }
 
-/// Tells both a history. The error says after which step they differ, and in what.
-pub(crate) fn agree(history: &History, compare: Compare) -> Result<(), String> {
+/// Tells both a history. The error says after which step they differ, and in what. The answer is how many tasks the
+/// largest core had that was compared.
+pub(crate) fn agree(history: &History, compare: Compare) -> Result<usize, String> {
     let mut pair = Pair::new(&history.limits);
     for (place, step) in history.steps.iter().enumerate() {
         let outcome = pair.step(step).and_then(|()| match compare {
@@ -29,7 +30,9 @@ pub(crate) fn agree(history: &History, compare: Compare) -> Result<(), String> {
         });
         outcome.map_err(|difference| format!("after step {}, {step:?}: {difference}", place + 1))?;
     }
-    pair.compare().map_err(|difference| format!("at the end: {difference}"))
+    pair.compare()
+        .map_err(|difference| format!("at the end: {difference}"))?;
+    Ok(pair.largest_core)
 }
 
 /// Tells the engine, and answers whether that changed anything.
@@ -49,6 +52,7 @@ pub(crate) struct Pair {
     now: Duration,
     /// The revision and the deadlocks when they were last compared.
     told: (u64, Vec<Deadlock>),
+    largest_core: usize,
     ids: BTreeSet<SpanId>,
     names: BTreeSet<Arc<str>>,
     instances: BTreeSet<InstanceId>,
@@ -61,6 +65,7 @@ impl Pair {
             oracle: OracleGraph::new(limits.clone()),
             now: Duration::ZERO,
             told: (0, Vec::new()),
+            largest_core: 0,
             ids: BTreeSet::new(),
             names: BTreeSet::new(),
             instances: BTreeSet::new(),
@@ -152,6 +157,8 @@ impl Pair {
         let Self { engine, oracle, .. } = self;
         let found = engine.deadlocks();
         same_deadlocks(&found, &oracle.deadlocks())?;
+        let cores = found.iter().map(|deadlock| deadlock.core.len());
+        self.largest_core = self.largest_core.max(cores.max().unwrap_or_default());
         let (revision, before) = std::mem::replace(&mut self.told, (engine.revision(), found));
         if revision == self.told.0 {
             same("deadlocks of the same revision", &self.told.1, &before)?;

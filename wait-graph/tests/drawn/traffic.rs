@@ -7,6 +7,7 @@
 mod acts;
 mod beginnings;
 mod endings;
+mod knots;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -167,6 +168,7 @@ impl Traffic {
                     format!("service-{service}").into(),
                 ));
             }
+            Act::Knot(knot) => self.knot(knot),
             Act::Pass { milliseconds } => {
                 self.after += Duration::from_millis((*milliseconds).into());
                 self.input(Input::Expire);

@@ -80,6 +80,22 @@ pub(crate) enum Act {
     Pass {
         milliseconds: u32,
     },
+    Knot(Knot),
+}
+
+/// What makes deadlocks, and what makes them larger or smaller.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Knot {
+    /// Servers that call one another in a ring, each queued for the next or, but for the last, accepted.
+    Ring { servers: u8, is_queued: bool },
+    /// Everybody who holds a unit of a pool calls for some more of them.
+    Pool { holders: u8, units: u32 },
+    /// A server that asks others, so many of which must answer, and all of which ask it.
+    Fork { branches: u8, needed: u32 },
+    /// Two servers that wait call each other.
+    Join { one: Pick, other: Pick },
+    /// One of several calls of somebody ends.
+    Cut(Pick),
 }
 
 /// How a handle is linked to the call that it answers.
@@ -131,6 +147,19 @@ pub(crate) fn acts() -> impl Strategy<Value = Vec<Act>> {
         8 => vec(act(), 1..30),
         5 => vec(act(), 20..90),
         2 => vec(act(), 80..300),
+        5 => vec(prop_oneof![9 => act(), 2 => knot().prop_map(Act::Knot)], 5..60),
+    ]
+}
+
+fn knot() -> impl Strategy<Value = Knot> {
+    let pick = any::<Pick>;
+    let near = || 0..6u8;
+    prop_oneof![
+        2 => (2..12u8, any::<bool>()).prop_map(|(servers, is_queued)| Knot::Ring { servers, is_queued }),
+        2 => (2..9u8, 1..3u32).prop_map(|(holders, units)| Knot::Pool { holders, units }),
+        2 => (2..6u8, 1..4u32).prop_map(|(branches, needed)| Knot::Fork { branches, needed }),
+        3 => (near(), pick()).prop_map(|(one, other)| Knot::Join { one, other }),
+        2 => near().prop_map(Knot::Cut),
     ]
 }
 
