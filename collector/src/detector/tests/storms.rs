@@ -25,8 +25,9 @@ fn storm(rig: &mut Rig) {
         rig.batch("a", spans.to_vec(), vec![]);
     }
     rig.pass(ms(100));
-    // All are explained now, and again in 10 ms at the earliest.
+    // All are explained now, and again in a while at the earliest.
     rig.start("a", handle(1, 0, "idle"));
+    assert_eq!(rig.detector.next_evaluation(), rig.now + ms(12));
 }
 
 #[test]
