@@ -10,7 +10,7 @@ use standoff_wait_graph::{Event, Settled};
 use crate::events::finished;
 use crate::measure::{build, clock};
 use crate::say;
-use crate::shapes::{Shape as _, chains::Joined};
+use crate::shapes::{Asks, Shape as _, chains::Joined};
 use crate::subject::{Engine, Subject as _};
 
 pub(crate) const NAME: &str = "all die in one go";
@@ -50,7 +50,7 @@ pub(crate) fn table(sizes: &[usize]) {
 }
 
 fn round(size: usize) -> Times {
-    let mut engine = Engine::new(false);
+    let mut engine = Engine::new(Asks::Never);
     let mut shape = Joined::default();
     let mut now = build(&mut shape, size, &mut engine);
     let mut timed = |engine: &mut Engine, event: &Event| {

@@ -127,6 +127,31 @@ pub(crate) fn hold(id: SpanId, instance: InstanceId, above: Above, resource: Str
     started(id, instance, above, "hold", role)
 }
 
+/// A span that is neither of these.
+pub(crate) fn structural(id: SpanId, instance: InstanceId, above: Above) -> Event {
+    started(id, instance, above, "step", Role::Structural)
+}
+
+/// The same call or hold, for so many units.
+pub(crate) fn for_units(mut event: Event, number: u32) -> Event {
+    if let Event::Started(span) = &mut event {
+        match &mut span.role {
+            Role::Call(call) => call.units = number,
+            Role::Hold(hold) => hold.units = number,
+            Role::Handle(_) | Role::Member(_) | Role::Structural => {}
+        }
+    }
+    event
+}
+
+/// The same span in a conversation.
+pub(crate) fn in_conversation(mut event: Event, name: &str) -> Event {
+    if let Event::Started(span) = &mut event {
+        span.conversation = Some(name.into());
+    }
+    event
+}
+
 pub(crate) fn finished(id: SpanId) -> Event {
     Event::Finished(id)
 }

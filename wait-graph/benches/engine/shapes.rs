@@ -4,7 +4,11 @@ use standoff_wait_graph::Event;
 
 mod calls;
 pub(crate) mod chains;
+mod conversations;
+mod nested;
 mod resources;
+mod storms;
+mod wide;
 
 /// Where events go.
 pub(crate) type Sink<'a> = &'a mut dyn FnMut(Event);
@@ -21,8 +25,22 @@ pub(crate) trait Shape {
 pub(crate) struct Named {
     pub(crate) name: &'static str,
     pub(crate) make: fn() -> Box<dyn Shape>,
-    /// Whether deadlocks come and go in it, which are then asked for as soon as they may have.
-    pub(crate) is_explained: bool,
+    /// When the deadlocks that come and go in it are asked for.
+    pub(crate) asks: Asks,
+    /// The most open waits of which there is any sense.
+    pub(crate) largest: usize,
+}
+
+/// When deadlocks are asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Asks {
+    Never,
+    /// As soon as they may have changed.
+    AtOnce,
+    /// As a collector does that has not told anybody of them: the more there are, the more rarely.
+    Paced,
+    /// As a collector does: like this, and at once when a wait of one ends.
+    AtEnds,
 }
 
 /// All of them.
@@ -38,7 +56,38 @@ pub(crate) const SHAPES: &[Named] = &[
     Named {
         name: "the same, explained",
         make: || Box::<resources::TwoRing>::default(),
-        is_explained: true,
+        asks: Asks::AtOnce,
+        largest: usize::MAX,
+    },
+    Named {
+        // Takes memory in the square of that.
+        largest: 1_000,
+        ..plain("one conversation for all", || {
+            Box::<conversations::OneForAll>::default()
+        })
+    },
+    plain("reported from the innermost span", || {
+        Box::<nested::BottomUp>::default()
+    }),
+    plain("reported from the last handle", || {
+        Box::<nested::AnsweredFirst>::default()
+    }),
+    plain("waits for 2 to 64 units", || Box::<wide::Wide>::default()),
+    plain("the same, half of them dies and lives", || {
+        Box::new(wide::Wide::mortal())
+    }),
+    plain("storm of pairs", || Box::<storms::Storm>::default()),
+    Named {
+        name: "the same, explained now and then",
+        make: || Box::<storms::Storm>::default(),
+        asks: Asks::Paced,
+        largest: 100_000,
+    },
+    Named {
+        name: "the same, each end judged at once",
+        make: || Box::<storms::Storm>::default(),
+        asks: Asks::AtEnds,
+        largest: 100_000,
     },
     plain("worst: somebody waited for joins a chain", || {
         Box::<chains::Joined>::default()
@@ -49,6 +98,7 @@ const fn plain(name: &'static str, make: fn() -> Box<dyn Shape>) -> Named {
     Named {
         name,
         make,
-        is_explained: false,
+        asks: Asks::Never,
+        largest: usize::MAX,
     }
 }
