@@ -1,6 +1,4 @@
 //! Dense storage under small integer ids that are given again once they are free.
-//!
-//! In chunks, so that growing neither moves what is there nor keeps twice the room that is needed.
 
 use std::ops::{Index, IndexMut};
 
@@ -21,22 +19,17 @@ impl Slot {
     }
 }
 
-/// A chunk is about as large as what an allocator hands out whole: growth is smooth, and chunks are few.
-const CHUNK: usize = 1 << CHUNK_BITS;
-const CHUNK_BITS: u32 = 12;
-
-/// Records of one kind.
+/// Records of one kind, in one piece: to find one is an addition.
 #[derive(Debug)]
 pub(crate) struct Slab<T> {
-    /// All full but the last.
-    chunks: Vec<Vec<T>>,
+    records: Vec<T>,
     free: Vec<Slot>,
 }
 
 impl<T> Default for Slab<T> {
     fn default() -> Self {
         Self {
-            chunks: Vec::new(),
+            records: Vec::new(),
             free: Vec::new(),
         }
     }
@@ -49,16 +42,9 @@ impl<T> Slab<T> {
             self[slot] = record;
             return slot;
         }
-        if self.chunks.last().is_none_or(|chunk| chunk.len() == CHUNK) {
-            self.chunks.push(Vec::with_capacity(CHUNK));
-        }
-        let full = self.chunks.len().saturating_sub(1) * CHUNK;
-        let chunk = self.chunks.last_mut();
-        let place = chunk.map_or(0, |chunk| {
-            chunk.push(record);
-            chunk.len() - 1
-        });
-        Slot(u32::try_from(full + place).unwrap_or(u32::MAX))
+        reserve_some(&mut self.records);
+        self.records.push(record);
+        Slot(u32::try_from(self.records.len() - 1).unwrap_or(u32::MAX))
     }
 
     /// Gives the id of a record to the next. The record itself stays until then.
@@ -67,17 +53,37 @@ impl<T> Slab<T> {
     }
 }
 
+/// Makes room for one more, and if there was none for a sixteenth more: a vector by itself would double, and half of what
+/// it has could be vacant. What is as large as to matter is not copied for it, but mapped to another place.
+pub(crate) fn reserve_some<T>(records: &mut Vec<T>) {
+    if records.len() == records.capacity() {
+        records.reserve_exact(records.len() / 16 + LEAST);
+    }
+}
+
+/// The record at a place, beyond which there may be none yet.
+pub(crate) fn at_place<T: Default>(records: &mut Vec<T>, place: usize) -> &mut T {
+    while records.len() <= place {
+        reserve_some(records);
+        records.push(T::default());
+    }
+    &mut records[place]
+}
+
+/// What room is made for at least.
+const LEAST: usize = 64;
+
 impl<T> Index<Slot> for Slab<T> {
     type Output = T;
 
     fn index(&self, slot: Slot) -> &T {
-        &self.chunks[(slot.0 >> CHUNK_BITS) as usize][slot.0 as usize % CHUNK]
+        &self.records[slot.0 as usize]
     }
 }
 
 impl<T> IndexMut<Slot> for Slab<T> {
     fn index_mut(&mut self, slot: Slot) -> &mut T {
-        &mut self.chunks[(slot.0 >> CHUNK_BITS) as usize][slot.0 as usize % CHUNK]
+        &mut self.records[slot.0 as usize]
     }
 }
 
@@ -86,12 +92,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn keeps_records_over_many_chunks_and_gives_ids_again() {
+    fn keeps_records_and_gives_ids_again() {
         let mut slab = Slab::default();
-        let slots: Vec<Slot> = (0..3 * CHUNK).map(|record| slab.insert(record)).collect();
+        let slots: Vec<Slot> = (0..1000).map(|record| slab.insert(record)).collect();
         assert!(slots.iter().enumerate().all(|(record, slot)| slab[*slot] == record));
-        slab.remove(slots[CHUNK]);
-        assert_eq!(slab.insert(7), slots[CHUNK]);
-        assert_eq!(slab[slots[CHUNK]], 7);
+        assert!(slab.records.capacity() < 1000 + 1000 / 16 + LEAST);
+        slab.remove(slots[500]);
+        assert_eq!(slab.insert(7), slots[500]);
+        assert_eq!(slab[slots[500]], 7);
     }
 }

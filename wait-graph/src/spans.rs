@@ -13,6 +13,7 @@
 //! Owns what is known of spans and instances, and keeps the picture as these say. Does not decide who is dead.
 
 mod ages;
+mod ahead;
 mod conversations;
 mod derive;
 mod effort;
@@ -41,6 +42,7 @@ use crate::symbols::Symbol;
 use crate::wait_for::{Picture, ResourceIx, TaskIx, WaitIx};
 
 use ages::Memory;
+use ahead::Ahead;
 use conversations::Conversations;
 use derive::Pending;
 use effort::Effort;
@@ -49,6 +51,7 @@ use fates::Fates;
 use instances::InstanceIx;
 use resources::{Remembered, Resources};
 use served::Served;
+pub(crate) use ahead::Few;
 pub(crate) use store::Store;
 
 /// Everything that events have said and that is not forgotten, and the picture of it.
@@ -88,6 +91,7 @@ pub(crate) struct Spans {
     /// What is to be derived again before the event is done with.
     pending: Pending,
     effort: Effort,
+    ahead: Box<Ahead>,
     /// Open spans whose parents lead back to them.
     looping: u64,
     anomalies: Anomalies,

@@ -5,6 +5,8 @@ use std::sync::Arc;
 use hashbrown::HashTable;
 use xxhash_rust::xxh3::xxh3_64;
 
+use crate::slab::reserve_some;
+
 /// A name that is kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct Symbol(pub(crate) u32);
@@ -49,6 +51,7 @@ impl Symbols {
             entries[at as usize] = entry;
             at
         } else {
+            reserve_some(entries);
             entries.push(entry);
             u32::try_from(entries.len() - 1).unwrap_or(u32::MAX)
         };
@@ -60,6 +63,18 @@ impl Symbols {
     pub(crate) fn find(&self, text: &str) -> Option<Symbol> {
         let is_it = |at: &u32| &*self.entries[*at as usize].text == text;
         self.by_text.find(xxh3_64(text.as_bytes()), is_it).map(|at| Symbol(*at))
+    }
+
+    /// The symbol of a name if it is in use, or of another one; or none. Does not look at the name itself.
+    pub(crate) fn probable(&self, text: &str) -> Symbol {
+        let found = self.by_text.find(xxh3_64(text.as_bytes()), |_| true);
+        found.map_or(Symbol::NONE, |at| Symbol(*at))
+    }
+
+    /// Reads a name, so that it is at hand.
+    pub(crate) fn look_ahead(&self, symbol: Symbol) -> u32 {
+        let text = self.entries.get(symbol.0 as usize).and_then(|entry| entry.text.as_bytes().first());
+        text.map_or(0, |first| u32::from(*first))
     }
 
     /// Uses a name once more.

@@ -46,6 +46,7 @@
 //! Reviving has no limit, since whoever proceeds must not be reported any more; but nobody revives who has not died, so
 //! it costs no more than dying did.
 
+mod ahead;
 mod among;
 mod budget;
 mod decide;
@@ -65,6 +66,7 @@ mod search;
 mod tests;
 mod visits;
 
+pub(crate) use ahead::Nodes;
 pub(crate) use among::Among;
 pub(crate) use ids::{Fate, GroupOf, NewWait, Occupier, ResourceIx, Slot, Symbol, TaskId, TaskIx, WaitIx};
 pub(crate) use picture::Picture;

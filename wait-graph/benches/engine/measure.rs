@@ -22,6 +22,8 @@ static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
 
 /// Events that are timed together, unless more have come.
 const BATCH: usize = 64;
+/// Events of which the engine is told in advance, as by a collector that has a batch of them.
+const AT_HAND: usize = 64;
 /// Between two events of those that come to the engine.
 const ARRIVAL: Duration = Duration::from_micros(10);
 /// What an event takes of the graph's time while a shape is being built.
@@ -113,8 +115,11 @@ pub(crate) fn run(
         }
         let batch = &events[told..events.len().min(told + size)];
         let before = clock();
-        for event in batch {
-            subject.apply(start + now, event);
+        for events in batch.chunks(AT_HAND) {
+            subject.look_ahead(events);
+            for event in events {
+                subject.apply(start + now, event);
+            }
         }
         let took = before.elapsed();
         now += took;
@@ -138,8 +143,11 @@ pub(crate) fn run(
 /// Tells events and times nothing: for those who count instructions, who know this function by its name.
 #[inline(never)]
 pub(crate) fn counted_events(subject: &mut impl Subject, mut now: Duration, events: &[Event]) {
-    for event in events {
-        now += STEP;
-        subject.apply(now, event);
+    for events in events.chunks(AT_HAND) {
+        subject.look_ahead(events);
+        for event in events {
+            now += STEP;
+            subject.apply(now, event);
+        }
     }
 }

@@ -24,6 +24,8 @@ pub(crate) trait Subject {
     fn build(&mut self, now: Duration, event: &Event);
     /// Building is over.
     fn begin(&mut self) {}
+    /// These events are next.
+    fn look_ahead(&mut self, _events: &[Event]) {}
     /// An event that is measured.
     fn apply(&mut self, now: Duration, event: &Event);
 }
@@ -88,6 +90,10 @@ impl Subject for Engine {
 
     fn begin(&mut self) {
         self.dead_at_first = self.graph.dead_task_count();
+    }
+
+    fn look_ahead(&mut self, events: &[Event]) {
+        self.graph.look_ahead(events);
     }
 
     fn apply(&mut self, now: Duration, event: &Event) {

@@ -18,7 +18,7 @@
 //! everything that may depend on it lies beneath: it is derived again downwards, as far as something does change. Where
 //! a span starts or ends that has nothing beneath it, as in ordinary traffic, that is the span alone.
 
-use crate::slab::Slot;
+use crate::slab::{Slot, at_place};
 use crate::wait_for::{GroupOf, NewWait, Occupier, TaskId, TaskIx, WaitIx};
 
 use super::Spans;
@@ -130,8 +130,9 @@ impl Spans {
 
     /// Derives what follows for one span, and returns what of it concerns those beneath.
     fn derive(&mut self, slot: Slot, reason: Reason) -> Reason {
-        let anchor = self.anchor_of(slot);
-        let (home, is_topmost) = self.home_of(slot);
+        let local = self.store.local_parent(slot);
+        let anchor = self.anchor_of(slot, local);
+        let (home, is_topmost) = self.home_of(slot, local);
         let record = &mut self.store[slot];
         let (kind, is_open) = (record.kind(), record.is_open());
         let anchor_changed = std::mem::replace(&mut record.anchor, anchor) != anchor;
@@ -166,9 +167,8 @@ impl Spans {
 
     /// Of a call the outermost open one of those directly inside one another, of an open handle likewise. Of another span
     /// the nearest call or handle above it, through the links of its instance.
-    fn anchor_of(&self, slot: Slot) -> Slot {
+    fn anchor_of(&self, slot: Slot, local: Option<Slot>) -> Slot {
         let record = &self.store[slot];
-        let local = self.store.local_parent(slot);
         let above = local.map_or(Slot::NONE, |parent| self.store.landmark(parent));
         let landmark = above.some().map(|above| &self.store[above]);
         match record.kind() {
@@ -192,7 +192,7 @@ impl Spans {
     }
 
     /// The handle or detached call under which a span runs, or its topmost ancestor, and whether it is that.
-    fn home_of(&self, slot: Slot) -> (Slot, bool) {
+    fn home_of(&self, slot: Slot, local: Option<Slot>) -> (Slot, bool) {
         let record = &self.store[slot];
         if record.is_root() {
             return (slot, false);
@@ -205,7 +205,7 @@ impl Spans {
                 return (hint, false);
             }
         }
-        if let Some(parent) = self.store.local_parent(slot) {
+        if let Some(parent) = local {
             let above = &self.store[parent];
             return (above.home, above.is(Flag::Topmost));
         }
@@ -263,10 +263,7 @@ impl Spans {
         } else {
             self.tasks_of_unseen.insert((stands, instance), task);
         }
-        let at = task.0 as usize;
-        if at >= self.task_spans.len() {
-            self.task_spans.resize(at + 1, 0);
-        }
+        at_place(&mut self.task_spans, task.0 as usize);
         task
     }
 

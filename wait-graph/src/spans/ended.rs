@@ -35,7 +35,7 @@ impl EndedSpans {
     /// A span has ended.
     pub(crate) fn remember(&mut self, now: u64, slot: Slot, record: &mut Record) {
         self.last_stamp = self.last_stamp.wrapping_add(1);
-        record.previous_open_or_stamp = self.last_stamp;
+        record.stamp = self.last_stamp;
         self.ages.push(now, (record.id, slot, self.last_stamp));
         self.len += 1;
     }
@@ -52,7 +52,7 @@ impl EndedSpans {
     pub(crate) fn release(&mut self, slot: Slot, record: &mut Record) {
         if let Some(at) = self.unpark(slot, record) {
             self.released
-                .insert((at, (record.id, slot, record.previous_open_or_stamp)));
+                .insert((at, (record.id, slot, record.stamp)));
         }
     }
 
@@ -98,7 +98,7 @@ impl EndedSpans {
 
     fn drop_invalid(&mut self, store: &Store) {
         let is_valid =
-            |(_, slot, stamp): &Entry| store[*slot].is_ended() && store[*slot].previous_open_or_stamp == *stamp;
+            |(_, slot, stamp): &Entry| store[*slot].is_ended() && store[*slot].stamp == *stamp;
         while self.ages.first().is_some_and(|(_, entry)| !is_valid(entry)) {
             self.ages.pop();
         }

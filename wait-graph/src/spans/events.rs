@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::slab::Slot;
 use crate::span::{Event, InstanceId, Role, Span, SpanId};
+use crate::symbols::Symbol;
 
 use super::Spans;
 use super::derive::Reason;
@@ -56,45 +57,66 @@ impl Spans {
         }
         let is_gone = self.gone.contains(&span.instance);
         let has_instance = self.enter(span.instance);
-        if self.early_finishes.forget(&span.id) {
-            self.admit(now, span, State::Finished);
+        let state = if self.early_finishes.forget(&span.id) {
+            State::Finished
         } else if is_gone {
             self.anomalies.late_starts += 1;
-            self.admit(now, span, State::Lost);
-        } else if self.is_full() || !has_instance {
-            self.refuse(now, span);
+            State::Lost
         } else {
-            self.admit(now, span, State::Open);
+            State::Open
+        };
+        if state == State::Open && (self.is_full() || !has_instance) {
+            self.refuse(now, span);
+            self.record_service_of_refused(span);
+            return true;
         }
-        // Last, since the names are known by then.
+        let slot = self.admit(now, span, state);
         if has_instance {
-            self.record_service(span);
+            let mut place = 0;
+            while let Some((name, offers)) = self.served_name(slot, place) {
+                self.record_service(name, span.instance, offers);
+                place += 1;
+            }
         }
         true
     }
 
     /// A handle serves what it occupies. A member's handlers may all be too short to be reported.
-    fn record_service(&mut self, span: &Span) {
+    fn served_name(&self, slot: Slot, place: usize) -> Option<(Symbol, bool)> {
+        match self.store[slot].kind() {
+            Kind::Handle | Kind::Member => {
+                let name = self.store.reported_resource(slot, place)?;
+                Some((name, self.store.capacity(slot).is_some()))
+            }
+            Kind::Call | Kind::Hold | Kind::Structural => None,
+        }
+    }
+
+    fn record_service_of_refused(&mut self, span: &Span) {
         let (names, offers) = match &span.role {
             Role::Handle(handle) => (&handle.resources, handle.capacity.is_some()),
             Role::Member(member) => (&member.resources, false),
             Role::Call(_) | Role::Hold(_) | Role::Structural => return,
         };
+        if !self.store.instances.is_present(span.instance) {
+            return;
+        }
         for name in names {
-            let symbols = &mut self.store.symbols;
-            let name = symbols.intern(name);
-            let change = self
-                .served
-                .record(name, span.instance, offers, self.limits.served, symbols);
-            symbols.release(name);
-            if let Some(change) = change {
-                self.take_served_change(change);
-            }
+            let name = self.store.symbols.intern(name);
+            self.record_service(name, span.instance, offers);
+            self.store.symbols.release(name);
+        }
+    }
+
+    fn record_service(&mut self, name: Symbol, instance: InstanceId, offers: bool) {
+        let (limit, symbols) = (self.limits.served, &mut self.store.symbols);
+        if let Some(change) = self.served.record(name, instance, offers, limit, symbols) {
+            self.take_served_change(change);
         }
     }
 
     /// A span becomes known.
-    fn admit(&mut self, now: Duration, span: &Span, state: State) {
+    fn admit(&mut self, now: Duration, span: &Span, state: State) -> Slot {
         self.effort.earn();
         let slot = self.store.make_place(span.id);
         let is_named = self.store[slot].first_child.is_some() || self.store[slot].is(Flag::Hinted);
@@ -132,6 +154,7 @@ impl Spans {
             .push(slot, if is_named { Reason::BOTH } else { Reason::NONE });
         // At once, since the next to become known may be beneath it.
         self.derive_pending();
+        slot
     }
 
     fn remember_end(&mut self, now: Duration, slot: Slot) {

@@ -4,7 +4,7 @@
 
 use crate::hashing::IdMap;
 use crate::slab::Slot;
-use crate::wait_for::Fate;
+use crate::wait_for::{Fate, WaitIx};
 
 use super::Spans;
 use super::record::{Flag, State};
@@ -12,10 +12,14 @@ use super::record::{Flag, State};
 /// What is said of waits.
 #[derive(Debug, Default)]
 pub(super) struct Fates {
+    /// Of calls that are [`Flag::Counted`]. The usual case, one handler that has finished, is [`Flag::OneAnswer`].
     by_call: IdMap<Slot, Counts>,
     /// Spans that were said to be answered, and calls of which a fate is kept: the wait that it counts for.
     words: IdMap<Slot, (Slot, Fate)>,
 }
+
+/// Whether something is said of a span, or was.
+const WORDS: &[Flag] = &[Flag::Answered, Flag::KeptAnswered, Flag::KeptOrphaned, Flag::Said];
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Counts {
@@ -48,40 +52,70 @@ impl Spans {
     }
 
     fn count(&mut self, call: Slot, is_more: bool, which: impl Fn(&mut Counts) -> &mut u32) {
-        let counts = self.fates.by_call.entry(call).or_default();
-        let count = which(counts);
+        let before = self.counts(call);
+        let mut counts = before;
+        let count = which(&mut counts);
         *count = if is_more { *count + 1 } else { *count - 1 };
-        if *counts == Counts::default() {
+        self.keep_counts(call, counts);
+        if let Some(wait) = self.wait(call) {
+            self.tell_counts(wait, before, counts);
+        }
+    }
+
+    fn counts(&self, call: Slot) -> Counts {
+        let record = &self.store[call];
+        if record.is(Flag::Counted) {
+            self.fates.by_call.get(&call).copied().unwrap_or_default()
+        } else if record.is(Flag::OneAnswer) {
+            Counts::ONE_ANSWER
+        } else {
+            Counts::NONE
+        }
+    }
+
+    fn keep_counts(&mut self, call: Slot, counts: Counts) {
+        let is_plain = counts == Counts::NONE || counts == Counts::ONE_ANSWER;
+        let record = &mut self.store[call];
+        record.set(Flag::OneAnswer, counts == Counts::ONE_ANSWER);
+        if !is_plain {
+            record.set(Flag::Counted, true);
+            self.fates.by_call.insert(call, counts);
+        } else if record.is(Flag::Counted) {
+            record.set(Flag::Counted, false);
             self.fates.by_call.remove(&call);
         }
-        if let Some(wait) = self.wait(call) {
-            let counts = self.fates.by_call.get(&call).copied().unwrap_or_default();
-            self.picture.set_fate(wait, counts.fate());
-            self.picture.set_uncertain(wait, counts.uncertain > 0);
+    }
+
+    fn tell_counts(&mut self, wait: WaitIx, before: Counts, now: Counts) {
+        if before.fate() != now.fate() {
+            self.picture.set_fate(wait, now.fate());
+        }
+        if (before.uncertain > 0) != (now.uncertain > 0) {
+            self.picture.set_uncertain(wait, now.uncertain > 0);
         }
     }
 
     /// Tells the picture what is said of a wait that it has not known so far.
     pub(super) fn look_at_fate(&mut self, call: Slot) {
-        if let Some(counts) = self.fates.by_call.get(&call).copied()
-            && let Some(wait) = self.wait(call)
-        {
-            self.picture.set_fate(wait, counts.fate());
-            self.picture.set_uncertain(wait, counts.uncertain > 0);
+        if let Some(wait) = self.wait(call) {
+            self.tell_counts(wait, Counts::NONE, self.counts(call));
         }
     }
 
     /// What was said of a span counts for the wait that it is part of.
     pub(super) fn place_word(&mut self, slot: Slot) {
+        if self.store[slot].is_any(WORDS) {
+            self.count_word(slot);
+        }
+    }
+
+    fn count_word(&mut self, slot: Slot) {
         let record = &self.store[slot];
         let fate = if record.is(Flag::Answered) || record.is(Flag::KeptAnswered) {
             Some(Fate::Answered)
         } else {
             record.is(Flag::KeptOrphaned).then_some(Fate::Orphaned)
         };
-        if fate.is_none() && !record.is(Flag::Said) {
-            return;
-        }
         let wait = if record.is_known() {
             self.store.wait_at(slot)
         } else {
@@ -125,6 +159,16 @@ impl Spans {
 }
 
 impl Counts {
+    const NONE: Self = Self {
+        answered: 0,
+        orphaned: 0,
+        uncertain: 0,
+    };
+    const ONE_ANSWER: Self = Self {
+        answered: 1,
+        ..Self::NONE
+    };
+
     /// The strongest that is said.
     fn fate(self) -> Option<Fate> {
         if self.answered > 0 {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::hashing::IdMap;
-use crate::slab::Slot;
+use crate::slab::{Slot, reserve_some};
 use crate::span::InstanceId;
 
 /// The number of an instance.
@@ -32,7 +32,8 @@ struct Instance {
     is_present: bool,
     is_silent: bool,
     service: Option<Arc<str>>,
-    first_open: Slot,
+    /// Its open spans, each of which knows its place here.
+    open: Vec<Slot>,
 }
 
 impl Instances {
@@ -52,7 +53,7 @@ impl Instances {
                 is_present: false,
                 is_silent: false,
                 service: None,
-                first_open: Slot::NONE,
+                open: Vec::new(),
             };
             if let Some(ix) = free.pop() {
                 entries[ix.0 as usize] = instance;
@@ -134,12 +135,23 @@ impl Instances {
         self.entries[self.find(id)?.0 as usize].service.as_ref()
     }
 
-    /// The first of its open spans.
-    pub(crate) fn first_open(&self, ix: InstanceIx) -> Slot {
-        self.entries[ix.0 as usize].first_open
+    /// Its open spans.
+    pub(crate) fn open(&self, ix: InstanceIx) -> &[Slot] {
+        &self.entries[ix.0 as usize].open
     }
 
-    pub(crate) fn set_first_open(&mut self, ix: InstanceIx, first: Slot) {
-        self.entries[ix.0 as usize].first_open = first;
+    /// One more of its spans is open. Returns its place among them.
+    pub(crate) fn enter_open(&mut self, ix: InstanceIx, slot: Slot) -> u32 {
+        let open = &mut self.entries[ix.0 as usize].open;
+        reserve_some(open);
+        open.push(slot);
+        u32::try_from(open.len() - 1).unwrap_or(u32::MAX)
+    }
+
+    /// The one at this place has ended. Returns which has its place now, if another one has.
+    pub(crate) fn leave_open(&mut self, ix: InstanceIx, place: u32) -> Option<Slot> {
+        let open = &mut self.entries[ix.0 as usize].open;
+        open.swap_remove(place as usize);
+        open.get(place as usize).copied()
     }
 }

@@ -25,9 +25,9 @@ impl Spans {
         let mut next = slot;
         while next.is_some() && self.store[next].is_ended() {
             let record = &mut self.store[next];
-            let before = record.next_open_or_needs;
+            let before = record.place_or_needs;
             let after = if is_more { before + 1 } else { before - 1 };
-            record.next_open_or_needs = after;
+            record.place_or_needs = after;
             if before.min(after) > 0 {
                 return;
             }
@@ -56,7 +56,7 @@ impl Spans {
         for hinting in self.store.hinting(slot) {
             needs += u32::from(self.store[hinting].is_open());
         }
-        self.store[slot].next_open_or_needs = needs;
+        self.store[slot].place_or_needs = needs;
         self.needed += usize::from(needs > 0);
     }
 }

@@ -27,10 +27,10 @@ pub(crate) struct Record {
     pub(crate) next: Slot,
     pub(crate) previous: Slot,
     pub(crate) instance: InstanceIx,
-    /// Open: the next open span of the instance. Ended: how many spans need it.
-    pub(crate) next_open_or_needs: u32,
-    /// Open: the open span of the instance before it. Ended: the stamp of its entry among the ended.
-    pub(crate) previous_open_or_stamp: u32,
+    /// Open: where it is among the open spans of its instance. Ended: how many spans need it.
+    pub(crate) place_or_needs: u32,
+    /// Ended: the stamp of its entry among the ended.
+    pub(crate) stamp: u32,
     pub(crate) name: Symbol,
     /// The target of a call; what a handle, hold or member names, if that is one resource.
     pub(crate) resource: Symbol,
@@ -156,7 +156,15 @@ pub(crate) enum Flag {
     Parked = 1 << 20,
     /// Its place is to be given up if nobody names it any more.
     Orphan = 1 << 21,
+    /// Of a call: one says that it was answered, nobody says anything else, and no more is kept of that.
+    OneAnswer = 1 << 22,
+    /// Of a call: it is kept how many say what of it.
+    Counted = 1 << 23,
 }
+
+/// What stays when a span is forgotten: what others say of it.
+const BY_OTHERS: u32 =
+    Flag::Hinted as u32 | Flag::Orphan as u32 | Flag::OneAnswer as u32 | Flag::Counted as u32;
 
 const STATE: u32 = 0b11;
 const KIND_SHIFT: u32 = 2;
@@ -174,8 +182,8 @@ impl Record {
             next: Slot::NONE,
             previous: Slot::NONE,
             instance: InstanceIx::NONE,
-            next_open_or_needs: 0,
-            previous_open_or_stamp: 0,
+            place_or_needs: 0,
+            stamp: 0,
             name: Symbol::NONE,
             resource: Symbol::NONE,
             anchor: Slot::NONE,
@@ -215,6 +223,20 @@ impl Record {
 
     pub(crate) fn is(&self, flag: Flag) -> bool {
         self.flags & flag as u32 != 0
+    }
+
+    /// Whether it is any of these.
+    pub(crate) fn is_any(&self, flags: &[Flag]) -> bool {
+        self.flags & flags.iter().fold(0, |all, flag| all | *flag as u32) != 0
+    }
+
+    /// Everything that was reported of it is forgotten, but not what others say.
+    pub(crate) fn forget(&mut self) {
+        *self = Self {
+            first_child: self.first_child,
+            flags: self.flags & BY_OTHERS,
+            ..Self::unseen(self.id)
+        };
     }
 
     pub(crate) fn set(&mut self, flag: Flag, value: bool) {
@@ -262,7 +284,7 @@ impl Record {
 
     /// Of an ended span: whether open ones need it.
     pub(crate) fn is_needed(&self) -> bool {
-        self.is_ended() && self.next_open_or_needs > 0
+        self.is_ended() && self.place_or_needs > 0
     }
 
     pub(crate) fn trace(&self) -> TraceId {

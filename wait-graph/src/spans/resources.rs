@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 
 use crate::deadlock::Capacity;
-use crate::slab::Slot;
+use crate::slab::{Slot, at_place};
 use crate::span::InstanceId;
 use crate::symbols::Symbol;
 use crate::wait_for::{Picture, ResourceIx};
@@ -70,11 +70,7 @@ impl Resources {
 
     /// An open span names a resource. Returns whether its capacity is to be looked at.
     pub(crate) fn add(&mut self, name: Symbol, by: Slot, store: &Store, picture: &mut Picture) -> bool {
-        let at = name.0 as usize;
-        if at >= self.0.len() {
-            self.0.resize_with(at + 1, Said::default);
-        }
-        let said = &mut self.0[at];
+        let said = at_place(&mut self.0, name.0 as usize);
         said.by += 1;
         let is_new = said.resource.is_none();
         said.resource.get_or_insert_with(|| picture.add_resource(name));

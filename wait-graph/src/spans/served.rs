@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::hashing::IdMap;
+use crate::slab::at_place;
 use crate::span::InstanceId;
 use crate::symbols::{Symbol, Symbols};
 
@@ -130,15 +131,12 @@ impl Served {
             last: self.turn,
             offers,
         };
-        let at = name.0 as usize;
-        if at >= self.names.len() {
-            self.names.resize_with(at + 1, || None);
-        }
-        let before = if let Some(known) = &mut self.names[at] {
+        let place = at_place(&mut self.names, name.0 as usize);
+        let before = if let Some(known) = place {
             known.record(instance, serving)
         } else {
             symbols.keep(name);
-            self.names[at] = Some(Name {
+            *place = Some(Name {
                 first: instance,
                 serving,
                 others: None,
@@ -191,6 +189,11 @@ impl Served {
             *known = None;
             symbols.release(name);
         }
+    }
+
+    /// Reads what is recorded of a name, so that it is at hand.
+    pub(crate) fn look_ahead(&self, name: Symbol) -> u32 {
+        self.name(Some(name)).map_or(0, |known| known.serving.last as u32)
     }
 
     fn name(&self, name: Option<Symbol>) -> Option<&Name> {

@@ -55,6 +55,11 @@ impl Store {
             .map(|slot| Slot(*slot))
     }
 
+    /// Where a span is if it is known at all, or another one; or nowhere. Does not look at the span itself.
+    pub(crate) fn probable_place(&self, id: SpanId) -> Slot {
+        self.by_id.find(mix(id.0), |_| true).map_or(Slot::NONE, |slot| Slot(*slot))
+    }
+
     /// A span that is open or remembered.
     pub(crate) fn known(&self, id: SpanId) -> Option<Slot> {
         self.place(id).filter(|slot| self[*slot].is_known())
@@ -103,6 +108,15 @@ impl Store {
     pub(crate) fn resource(&self, slot: Slot, place: usize) -> Option<Symbol> {
         match self.rare(slot).and_then(|rare| rare.resources.as_ref()) {
             Some(names) => names.distinct.get(place).copied(),
+            None if place == 0 => self[slot].resource.some(),
+            None => None,
+        }
+    }
+
+    /// The same as they were reported, one more than once if it was.
+    pub(crate) fn reported_resource(&self, slot: Slot, place: usize) -> Option<Symbol> {
+        match self.rare(slot).and_then(|rare| rare.resources.as_ref()) {
+            Some(names) => names.reported.get(place).copied(),
             None if place == 0 => self[slot].resource.some(),
             None => None,
         }
@@ -284,8 +298,8 @@ impl Store {
         record.extra = extra;
         record.anchor = Slot::NONE;
         record.home = Slot::NONE;
-        record.next_open_or_needs = 0;
-        record.previous_open_or_stamp = 0;
+        record.place_or_needs = 0;
+        record.stamp = 0;
         record.set_state(state);
         record.set_kind(kind(&span.role));
         record.set(Flag::Detached, matches!(&span.role, Role::Call(call) if call.detached));
@@ -369,15 +383,7 @@ impl Store {
             self.symbols.release(resource);
         }
         self.instances.release(instance);
-        let (is_hinted, was_orphan) = (self[slot].is(Flag::Hinted), self[slot].is(Flag::Orphan));
-        let first_child = self[slot].first_child;
-        let record = &mut self.records[slot];
-        *record = Record {
-            first_child,
-            ..Record::unseen(record.id)
-        };
-        record.set(Flag::Hinted, is_hinted);
-        record.set(Flag::Orphan, was_orphan);
+        self.records[slot].forget();
         self.suspect_orphan(slot);
     }
 
@@ -452,38 +458,23 @@ impl Store {
 
     /// Enters an open span among those of its instance.
     pub(crate) fn enter_instance(&mut self, slot: Slot) {
-        let instance = self[slot].instance;
-        let next = self.instances.first_open(instance);
-        self.instances.set_first_open(instance, slot);
-        self[slot].next_open_or_needs = next.0;
-        self[slot].previous_open_or_stamp = Slot::NONE.0;
-        if next.is_some() {
-            self[next].previous_open_or_stamp = slot.0;
-        }
+        let record = &mut self.records[slot];
+        record.place_or_needs = self.instances.enter_open(record.instance, slot);
     }
 
     /// Takes an open span from those of its instance.
     pub(crate) fn leave_instance(&mut self, slot: Slot) {
-        let record = &self[slot];
-        let (next, previous) = (Slot(record.next_open_or_needs), Slot(record.previous_open_or_stamp));
-        let instance = record.instance;
-        if next.is_some() {
-            self[next].previous_open_or_stamp = previous.0;
+        let record = &mut self.records[slot];
+        let place = std::mem::take(&mut record.place_or_needs);
+        if let Some(moved) = self.instances.leave_open(record.instance, place) {
+            self.records[moved].place_or_needs = place;
         }
-        if previous.is_some() {
-            self[previous].next_open_or_needs = next.0;
-        } else {
-            self.instances.set_first_open(instance, next);
-        }
-        self[slot].next_open_or_needs = 0;
-        self[slot].previous_open_or_stamp = 0;
     }
 
     /// The open spans of an instance.
     pub(crate) fn open_of(&self, instance: InstanceId) -> impl Iterator<Item = Slot> {
-        let first = self.instances.find(instance).map(|ix| self.instances.first_open(ix));
-        let next = |slot: &Slot| Slot(self[*slot].next_open_or_needs).some();
-        std::iter::successors(first.and_then(Slot::some), next)
+        let ix = self.instances.find(instance);
+        ix.into_iter().flat_map(|ix| self.instances.open(ix)).copied()
     }
 }
 

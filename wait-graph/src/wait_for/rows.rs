@@ -5,49 +5,66 @@ use std::ops::{Index, IndexMut};
 /// No row.
 pub(super) const NONE: u32 = u32::MAX;
 
+/// Rows that are allocated together: growing neither moves what is there nor keeps much more room than is needed.
+type Chunk<T> = Box<[T; CHUNK]>;
+const CHUNK: usize = 1 << 10;
+
 /// Rows by index. What was freed last is given again first, while it is still in the processor's cache.
 #[derive(Debug)]
 pub(super) struct Rows<T> {
-    rows: Vec<T>,
+    chunks: Vec<Chunk<T>>,
+    len: usize,
     free: Vec<u32>,
 }
 
 impl<T> Default for Rows<T> {
     fn default() -> Self {
         Self {
-            rows: Vec::new(),
+            chunks: Vec::new(),
+            len: 0,
             free: Vec::new(),
         }
     }
 }
 
-impl<T> Rows<T> {
+impl<T: Clone> Rows<T> {
     pub(super) fn insert(&mut self, row: T) -> u32 {
-        if let Some(index) = self.free.pop() {
-            self.rows[index as usize] = row;
-            return index;
+        let index = self.free.pop().unwrap_or(self.len as u32);
+        if index as usize == self.len {
+            self.len += 1;
         }
-        self.rows.push(row);
-        (self.rows.len() - 1) as u32
+        match self.chunks.get_mut(index as usize / CHUNK) {
+            Some(chunk) => chunk[index as usize % CHUNK] = row,
+            // Those beyond it are overwritten before anybody asks for them.
+            None => self.chunks.extend(vec![row; CHUNK].into_boxed_slice().try_into().ok()),
+        }
+        index
     }
+}
 
+impl<T> Rows<T> {
     /// Gives a row back. It stays as it is until it is given again, so it has to say by itself that it is vacant.
     pub(super) fn remove(&mut self, index: u32) {
         self.free.push(index);
     }
 
+    pub(super) fn get(&self, index: u32) -> Option<&T> {
+        self.chunks.get(index as usize / CHUNK).map(|chunk| &chunk[index as usize % CHUNK])
+    }
+
     /// How many rows there are, vacant ones included.
     pub(super) fn len(&self) -> usize {
-        self.rows.len()
+        self.len
     }
 
     pub(super) fn used(&self) -> usize {
-        self.rows.len() - self.free.len()
+        self.len - self.free.len()
     }
 
     /// All rows by index, vacant ones included.
     pub(super) fn iter(&self) -> impl Iterator<Item = (u32, &T)> {
-        (0..).zip(&self.rows)
+        let rows = self.chunks.iter().flat_map(|chunk| chunk.iter());
+        (0..).zip(rows.take(self.len))
     }
 }
 
@@ -55,13 +72,13 @@ impl<T> Index<u32> for Rows<T> {
     type Output = T;
 
     fn index(&self, index: u32) -> &T {
-        &self.rows[index as usize]
+        &self.chunks[index as usize / CHUNK][index as usize % CHUNK]
     }
 }
 
 impl<T> IndexMut<u32> for Rows<T> {
     fn index_mut(&mut self, index: u32) -> &mut T {
-        &mut self.rows[index as usize]
+        &mut self.chunks[index as usize / CHUNK][index as usize % CHUNK]
     }
 }
 
@@ -97,5 +114,25 @@ pub(super) trait Chained {
         if next != NONE {
             self.links(next).prev = prev;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keeps_rows_over_many_chunks_and_gives_indices_again() {
+        let mut rows = Rows::default();
+        let many = 3 * CHUNK as u32;
+        assert!((0..many).all(|row| rows.insert(row) == row));
+        assert!(rows.iter().all(|(index, row)| index == *row && rows[index] == *row));
+        assert_eq!((rows.iter().count(), rows.len()), (many as usize, many as usize));
+        rows.remove(7);
+        rows.remove(2000);
+        assert_eq!((rows.insert(1), rows.insert(2), rows.insert(3)), (2000, 7, many));
+        assert_eq!((rows[2000], rows[7], rows[many]), (1, 2, 3));
+        assert_eq!(rows.iter().count(), many as usize + 1);
+        assert_eq!(rows.used(), rows.len());
     }
 }
