@@ -25,6 +25,8 @@ const POOLS_MAX: usize = 1 << 16;
 const INSTANCES_MAX: usize = 1 << 16;
 /// Refused spans that are kept apart, to know when the last of them has ended.
 const REFUSED_MAX: usize = 1 << 16;
+/// A conversation has one call and one handler, or a few where it passes several services or is asked again.
+const CONVERSATION_PAIRS_MAX: usize = 256;
 
 /// The most that a graph keeps of each kind. The defaults suit a collector; tests use small ones.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -47,6 +49,9 @@ pub struct Limits {
     /// Refused spans that are kept apart until there is room or they have ended. Of what is beyond even this only the
     /// instance is known, so the graph reports nothing until that instance has gone.
     pub refused: usize,
+    /// Pairs of a call and a handler in one conversation, each of which may belong together. Where there are more, a
+    /// conversation tells nothing of its calls, and they count as live.
+    pub conversation_pairs: usize,
 }
 
 impl Default for Limits {
@@ -60,6 +65,7 @@ impl Default for Limits {
             pools: POOLS_MAX,
             instances: INSTANCES_MAX,
             refused: REFUSED_MAX,
+            conversation_pairs: CONVERSATION_PAIRS_MAX,
         }
     }
 }

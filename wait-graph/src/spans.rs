@@ -43,6 +43,7 @@ use crate::wait_for::{Picture, ResourceIx, TaskIx, WaitIx};
 
 use ages::Memory;
 use ahead::Ahead;
+pub(crate) use ahead::Few;
 use conversations::Conversations;
 use derive::Pending;
 use effort::Effort;
@@ -51,7 +52,6 @@ use fates::Fates;
 use instances::InstanceIx;
 use resources::{Remembered, Resources};
 use served::Served;
-pub(crate) use ahead::Few;
 pub(crate) use store::Store;
 
 /// Everything that events have said and that is not forgotten, and the picture of it.

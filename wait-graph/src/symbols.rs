@@ -73,7 +73,10 @@ impl Symbols {
 
     /// Reads a name, so that it is at hand.
     pub(crate) fn look_ahead(&self, symbol: Symbol) -> u32 {
-        let text = self.entries.get(symbol.0 as usize).and_then(|entry| entry.text.as_bytes().first());
+        let text = self
+            .entries
+            .get(symbol.0 as usize)
+            .and_then(|entry| entry.text.as_bytes().first());
         text.map_or(0, |first| u32::from(*first))
     }
 

@@ -41,6 +41,7 @@ fn limits() -> Limits {
         pools: 20,
         instances: 20,
         refused: 50,
+        conversation_pairs: 4,
     }
 }
 

@@ -2,6 +2,9 @@
 //!
 //! A conversation may go on through the handler, so no call that it has caused is one that it answers. If there are
 //! several left, it is not certain which of them an open handle answers; one that has ended counts for all of them.
+//!
+//! That is a matter of each pair of a call and a handle. A conversation passes a few services; where it has more pairs
+//! than [`Limits::conversation_pairs`](crate::Limits::conversation_pairs), it correlates nothing, and it is not certain of any of its calls whether it is answered.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -17,9 +20,8 @@ use super::record::{Flag, State};
 /// loop through hints end here too.
 const ANCESTORS_MAX: usize = 1000;
 
-/// To look at so many pairs of a call and a handle counts as one visit. Conversations have one of each or a few; where
-/// thousands share one, looking at all pairs after each event would be too much.
-const PAIRS_PER_VISIT: usize = 64;
+/// To look at so many calls, handles or pairs counts as one visit.
+const LOOKS_PER_VISIT: usize = 8;
 
 /// All conversations of open calls and of handles that need them.
 #[derive(Debug, Default)]
@@ -39,6 +41,10 @@ struct Conversation {
     calls: BTreeSet<Slot>,
     /// Known handles that answer no call by their parent, and the waits that each answers instead.
     handles: BTreeMap<Slot, Vec<Slot>>,
+    /// Its waits, if there are too many pairs: of none it is certain whether it is answered.
+    crowd: BTreeSet<Slot>,
+    /// How many handles are open while that is so.
+    crowding: u64,
     has_changed: bool,
 }
 
@@ -160,28 +166,47 @@ impl Spans {
                 continue;
             };
             conversation.has_changed = false;
-            let pairs = conversation.calls.len().saturating_mul(conversation.handles.len());
-            if !self.effort.spend((pairs / PAIRS_PER_VISIT) as u64) {
+            let (calls, handles) = (conversation.calls.len(), conversation.handles.len());
+            let pairs_max = self.limits.conversation_pairs;
+            let looks = calls + handles + calls.saturating_mul(handles).min(pairs_max);
+            if !self.effort.spend((looks / LOOKS_PER_VISIT) as u64) {
                 self.conversations.by_name.insert(name, conversation);
                 return;
             }
             let waits: BTreeSet<Slot> = conversation.calls.iter().map(|call| self.store[*call].anchor).collect();
+            let is_crowded = waits.len().saturating_mul(handles) > pairs_max;
             for (handle, answered) in &mut conversation.handles {
-                let now: Vec<Slot> = waits
-                    .iter()
-                    .copied()
-                    .filter(|wait| !self.is_beneath(*wait, *handle))
-                    .collect();
+                let possible = waits.iter().copied().filter(|_| !is_crowded);
+                let now: Vec<Slot> = possible.filter(|wait| !self.is_beneath(*wait, *handle)).collect();
                 if now != *answered || !self.is_done(*handle, &now) {
                     self.undo(*handle, answered);
                     self.do_for(*handle, &now);
                     *answered = now;
                 }
             }
+            self.crowd(&mut conversation, if is_crowded { waits } else { BTreeSet::new() });
             if !conversation.calls.is_empty() || !conversation.handles.is_empty() {
                 self.conversations.by_name.insert(name, conversation);
             }
         }
+    }
+
+    /// Of these waits, and of no others, it is uncertain whether they are answered, since there are too many.
+    fn crowd(&mut self, conversation: &mut Conversation, waits: BTreeSet<Slot>) {
+        for wait in conversation.crowd.difference(&waits) {
+            self.count_uncertain(*wait, false);
+        }
+        for wait in waits.difference(&conversation.crowd) {
+            self.count_uncertain(*wait, true);
+        }
+        let handles = conversation
+            .handles
+            .keys()
+            .filter(|handle| self.store[**handle].is_open());
+        let crowding = if waits.is_empty() { 0 } else { handles.count() as u64 };
+        let before = std::mem::replace(&mut conversation.crowding, crowding);
+        self.conversations.ambiguous = self.conversations.ambiguous + crowding - before;
+        conversation.crowd = waits;
     }
 
     /// The calls that a handle answers by its conversation.

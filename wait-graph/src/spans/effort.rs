@@ -11,8 +11,8 @@ use super::Spans;
 /// beneath it. Chains that arrive bottom up derive all that they have so far, which pays up to twice this depth.
 const VISITS_PER_CHANGE: u64 = 64;
 
-/// What is saved. About as much as one pass over a full graph.
-const VISITS_MAX: u64 = 1 << 21;
+/// What is saved. To spend it takes some tens of milliseconds.
+const VISITS_MAX: u64 = 1 << 17;
 
 /// The visits that may be made.
 #[derive(Debug, Default)]

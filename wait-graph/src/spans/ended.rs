@@ -51,8 +51,7 @@ impl EndedSpans {
     /// Nobody needs a parked span any more.
     pub(crate) fn release(&mut self, slot: Slot, record: &mut Record) {
         if let Some(at) = self.unpark(slot, record) {
-            self.released
-                .insert((at, (record.id, slot, record.stamp)));
+            self.released.insert((at, (record.id, slot, record.stamp)));
         }
     }
 
@@ -97,8 +96,7 @@ impl EndedSpans {
     }
 
     fn drop_invalid(&mut self, store: &Store) {
-        let is_valid =
-            |(_, slot, stamp): &Entry| store[*slot].is_ended() && store[*slot].stamp == *stamp;
+        let is_valid = |(_, slot, stamp): &Entry| store[*slot].is_ended() && store[*slot].stamp == *stamp;
         while self.ages.first().is_some_and(|(_, entry)| !is_valid(entry)) {
             self.ages.pop();
         }

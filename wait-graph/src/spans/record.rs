@@ -163,8 +163,7 @@ pub(crate) enum Flag {
 }
 
 /// What stays when a span is forgotten: what others say of it.
-const BY_OTHERS: u32 =
-    Flag::Hinted as u32 | Flag::Orphan as u32 | Flag::OneAnswer as u32 | Flag::Counted as u32;
+const BY_OTHERS: u32 = Flag::Hinted as u32 | Flag::Orphan as u32 | Flag::OneAnswer as u32 | Flag::Counted as u32;
 
 const STATE: u32 = 0b11;
 const KIND_SHIFT: u32 = 2;

@@ -57,7 +57,9 @@ impl Store {
 
     /// Where a span is if it is known at all, or another one; or nowhere. Does not look at the span itself.
     pub(crate) fn probable_place(&self, id: SpanId) -> Slot {
-        self.by_id.find(mix(id.0), |_| true).map_or(Slot::NONE, |slot| Slot(*slot))
+        self.by_id
+            .find(mix(id.0), |_| true)
+            .map_or(Slot::NONE, |slot| Slot(*slot))
     }
 
     /// A span that is open or remembered.

@@ -159,21 +159,15 @@ impl Picture {
 
     /// Only those can be concerned whose number of units lies between what was and what is.
     fn change_wide(&mut self, resource: u32, before: Gauge, after: Gauge) {
-        let between = |one: u64, other: u64| {
-            let [low, high] = [one.min(other), one.max(other)].map(|units| u32::try_from(units).unwrap_or(u32::MAX));
-            (resource, low, 0)..=(resource, high, u32::MAX)
-        };
-        let concerned = [
-            between(before.available, after.available),
-            between(before.capacity, after.capacity),
-        ];
         let mut waits = Vec::new();
-        for range in concerned {
-            waits.extend(
-                self.wide
-                    .range(range)
-                    .map(|(_, units, wait)| (*wait, u64::from(*units))),
-            );
+        for (one, other) in [(before.available, after.available), (before.capacity, after.capacity)] {
+            let [low, high] = [one.min(other), one.max(other)].map(|units| u32::try_from(units).unwrap_or(u32::MAX));
+            // Who needs no more than the lower number is granted before and after.
+            if low < high {
+                let range = (resource, low + 1, 0)..=(resource, high, u32::MAX);
+                let concerned = self.wide.range(range);
+                waits.extend(concerned.map(|(_, units, wait)| (*wait, u64::from(*units))));
+            }
         }
         // Sorted, since the two ranges may overlap.
         waits.sort_unstable();

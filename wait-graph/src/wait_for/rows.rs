@@ -49,7 +49,9 @@ impl<T> Rows<T> {
     }
 
     pub(super) fn get(&self, index: u32) -> Option<&T> {
-        self.chunks.get(index as usize / CHUNK).map(|chunk| &chunk[index as usize % CHUNK])
+        self.chunks
+            .get(index as usize / CHUNK)
+            .map(|chunk| &chunk[index as usize % CHUNK])
     }
 
     /// How many rows there are, vacant ones included.

@@ -81,6 +81,7 @@ impl Bytes<'_> {
             pools: limit(all.pools)?,
             instances: limit(all.instances)?,
             refused: limit(all.refused)?,
+            conversation_pairs: limit(all.conversation_pairs)?,
         })
     }
 

@@ -62,17 +62,21 @@ fn limits() -> impl Strategy<Value = Limits> {
         few(all.pools, 0..6),
         few(all.instances, 1..6),
         few(all.refused, 0..8),
+        few(all.conversation_pairs, 0..6),
     );
     let small = small.prop_map(
-        |(open_spans, ended_spans, early_finishes, answered, served, pools, instances, refused)| Limits {
-            open_spans,
-            ended_spans,
-            early_finishes,
-            answered,
-            served,
-            pools,
-            instances,
-            refused,
+        |(open_spans, ended_spans, early_finishes, answered, served, pools, instances, refused, conversation_pairs)| {
+            Limits {
+                open_spans,
+                ended_spans,
+                early_finishes,
+                answered,
+                served,
+                pools,
+                instances,
+                refused,
+                conversation_pairs,
+            }
         },
     );
     prop_oneof![3 => Just(Limits::default()), 1 => small]

@@ -1,7 +1,7 @@
 //! Histories in the notation of scenarios, with some lines of their own:
 //!
 //! ```text
-//! limits N N N N N N N N                   those of the graph, in their order
+//! limits N N N N N N N N N                 those of the graph, in their order
 //! pass N                                   N microseconds pass before the next line, beside the millisecond that
 //! at once                                  every line takes, or without it
 //! expire                                   the graph forgets what it may
@@ -33,10 +33,12 @@ pub(crate) fn limits(f: &mut Formatter<'_>, limits: &Limits) -> fmt::Result {
         pools,
         instances,
         refused,
+        conversation_pairs,
     } = limits;
     writeln!(
         f,
-        "limits {open_spans} {ended_spans} {early_finishes} {answered} {served} {pools} {instances} {refused}"
+        "limits {open_spans} {ended_spans} {early_finishes} {answered} {served} {pools} {instances} {refused} \
+         {conversation_pairs}"
     )
 }
 
@@ -175,6 +177,7 @@ impl Reader {
                     pools: words.number()?,
                     instances: words.number()?,
                     refused: words.number()?,
+                    conversation_pairs: words.number()?,
                 };
             }
             "pass" => self.after = TICK + Duration::from_micros(words.number()?),

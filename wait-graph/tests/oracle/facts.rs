@@ -23,7 +23,7 @@ const EXPIRY_SPACING: Duration = Duration::from_secs(1);
 /// Everything that events have said and that is not forgotten.
 #[derive(Debug, Default)]
 pub(crate) struct Facts {
-    limits: Limits,
+    pub(super) limits: Limits,
     /// Open spans. Never one of an instance that is gone.
     pub(crate) open: BTreeMap<SpanId, Span>,
     /// Ended spans, for as long as [`Facts::expire`] says. Disjoint from `open`.

@@ -166,11 +166,15 @@ impl Links {
 
     fn add_handlers(&mut self, facts: &Facts) {
         let conversations = self.conversations(facts);
+        let crowded = self.crowded(facts, &conversations);
         for span in facts.spans().filter(|span| matches!(span.role, Role::Handle(_))) {
             let parent = self.parents.parent(span);
             let by_parent = parent.and_then(|parent| self.wait_at(parent.id));
+            let is_crowded = parent.and_then(|parent| self.wait_at(parent.id)).is_none()
+                && span.conversation.as_ref().is_some_and(|name| crowded.contains(name));
             let by_conversation = || {
                 let named = span.conversation.as_ref().and_then(|name| conversations.get(name));
+                let named = named.filter(|_| !is_crowded);
                 // A conversation may go on through the handler: no call that it has caused is one that it answers.
                 let named = named.into_iter().flatten().copied();
                 named
@@ -184,6 +188,8 @@ impl Links {
                     .flat_map(|parent| self.calls_for(parent.id))
                     .collect::<Vec<_>>();
                 self.answered_by.insert(span.id, [answered, direct].concat());
+            } else if is_crowded {
+                self.ambiguous_handles += 1;
             } else if answered.len() > 1 {
                 self.ambiguous_handles += 1;
                 self.uncertain.extend(answered);
@@ -193,6 +199,30 @@ impl Links {
                 }
             }
         }
+    }
+
+    /// The conversations with more pairs of a wait and a handle than are looked at. It is not certain of any of their
+    /// calls whether it is answered.
+    fn crowded<'a>(
+        &mut self,
+        facts: &'a Facts,
+        conversations: &BTreeMap<&'a Arc<str>, BTreeSet<SpanId>>,
+    ) -> BTreeSet<&'a Arc<str>> {
+        let mut handles: BTreeMap<_, usize> = BTreeMap::new();
+        for span in facts.spans().filter(|span| matches!(span.role, Role::Handle(_))) {
+            let wait = self.parents.parent(span).and_then(|parent| self.wait_at(parent.id));
+            if let (Some(name), None) = (&span.conversation, wait) {
+                *handles.entry(name).or_default() += 1;
+            }
+        }
+        let pairs = |name, waits: usize| waits * handles.get(name).copied().unwrap_or(0);
+        let crowded = conversations
+            .iter()
+            .filter(|(name, waits)| pairs(*name, waits.len()) > facts.limits.conversation_pairs);
+        let crowded: BTreeMap<_, _> = crowded.collect();
+        self.uncertain
+            .extend(crowded.values().flat_map(|waits| waits.iter().copied()));
+        crowded.into_keys().copied().collect()
     }
 
     /// The waits of each conversation.
