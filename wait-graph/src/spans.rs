@@ -43,7 +43,7 @@ use crate::wait_for::{Picture, ResourceIx, TaskIx, WaitIx};
 
 use ages::Memory;
 use ahead::Ahead;
-pub(crate) use ahead::Few;
+pub(crate) use ahead::{Few, TOGETHER};
 use conversations::Conversations;
 use derive::Pending;
 use effort::Effort;

@@ -66,7 +66,7 @@ impl Detector {
         let key = instance.identity.key.clone();
         for span in self.graph.open_spans(id) {
             if !whole.contains(&span) {
-                self.apply(now, Event::Finished(span), Resolution::Finished);
+                self.apply(now, &Event::Finished(span), Resolution::Finished);
             }
         }
         if self.awaited.remove(&key) {
@@ -88,10 +88,11 @@ impl Detector {
             self.send(connection, from_collector::Message::ResyncRequest(ResyncRequest {}));
         }
         self.events_total += batch.finished.len() as u64;
-        for finished in batch.finished {
-            let outcome = finished.outcome();
-            self.apply(now, Event::Finished(SpanId(finished.span_id)), resolution(outcome));
-        }
+        let finished = batch.finished.iter();
+        let finished: Vec<(Event, Resolution)> = finished
+            .map(|it| (Event::Finished(SpanId(it.span_id)), resolution(it.outcome())))
+            .collect();
+        self.apply_all(now, &finished);
         self.start_all(now, connection, id, batch.started);
     }
 
@@ -101,14 +102,12 @@ impl Detector {
         let decoded: Result<Vec<_>, DecodeError> = decode::check_count(spans.len()).and_then(|()| {
             spans
                 .into_iter()
-                .map(|started| decode::span(id, now, started))
+                .map(|started| Ok((Event::Started(decode::span(id, now, started)?), Resolution::Finished)))
                 .collect()
         });
         match decoded {
-            Ok(spans) => {
-                for span in spans {
-                    self.apply(now, Event::Started(span), Resolution::Finished);
-                }
+            Ok(events) => {
+                self.apply_all(now, &events);
                 true
             }
             Err(error) => {
@@ -144,10 +143,10 @@ impl Detector {
                         "suspicion refuted"
                     );
                     for span in not_open {
-                        self.apply(now, Event::Finished(span), Resolution::Finished);
+                        self.apply(now, &Event::Finished(span), Resolution::Finished);
                     }
                     for call in answered {
-                        self.apply(now, Event::Answered(call), Resolution::Finished);
+                        self.apply(now, &Event::Answered(call), Resolution::Finished);
                     }
                 }
             }
@@ -179,7 +178,7 @@ impl Detector {
         if instance.presence == Presence::Silent {
             instance.presence = Presence::Present;
             tracing::info!(instance = instance.identity.key.instance_id, "instance is back");
-            self.apply(now, Event::InstanceBack(id), Resolution::Finished);
+            self.apply(now, &Event::InstanceBack(id), Resolution::Finished);
         }
     }
 
@@ -212,7 +211,7 @@ impl Detector {
     /// The instance has said goodbye, or is known to be dead.
     pub(super) fn gone(&mut self, now: Duration, id: InstanceId) {
         self.departures.leave(now, self.graph.served_by(id));
-        self.apply(now, Event::InstanceGone(id), Resolution::InstanceLost);
+        self.apply(now, &Event::InstanceGone(id), Resolution::InstanceLost);
         if let Some(instance) = self.instances.remove(id) {
             tracing::info!(instance = instance.identity.key.instance_id, "instance is gone");
             self.confirmations.disconnected(id);

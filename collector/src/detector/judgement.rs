@@ -42,10 +42,10 @@ impl Confirmed {
 impl Detector {
     /// Changes the graph. If that ends a wait of a suspect or of an alert, this is judged before anything else happens:
     /// a wait that begins in the next moment belongs to another episode.
-    pub(super) fn apply(&mut self, now: Duration, event: Event, ends_as: Resolution) {
-        self.graph.apply(now, &event);
+    pub(super) fn apply(&mut self, now: Duration, event: &Event, ends_as: Resolution) {
+        self.graph.apply(now, event);
         self.dirty = true;
-        match event {
+        match *event {
             Event::Finished(span) if self.episodes.touches(span) => self.judge_end(now, span, ends_as),
             Event::InstanceGone(_) => self.evaluate(now, ends_as),
             Event::Finished(_)
@@ -53,6 +53,16 @@ impl Detector {
             | Event::Answered(_)
             | Event::InstanceSilent(_)
             | Event::InstanceBack(_) => {}
+        }
+    }
+
+    /// The same for many changes.
+    pub(super) fn apply_all(&mut self, now: Duration, events: &[(Event, Resolution)]) {
+        for events in events.chunks(WaitGraph::LOOK_AHEAD) {
+            self.graph.look_ahead(events.iter().map(|(event, _)| event));
+            for (event, ends_as) in events {
+                self.apply(now, event, *ends_as);
+            }
         }
     }
 

@@ -9,7 +9,7 @@
 use std::alloc::System;
 use std::time::{Duration, Instant};
 
-use standoff_wait_graph::Event;
+use standoff_wait_graph::{Event, WaitGraph};
 use stats_alloc::{INSTRUMENTED_SYSTEM, StatsAlloc};
 
 use crate::shapes::Shape;
@@ -23,7 +23,7 @@ static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
 /// Events that are timed together, unless more have come.
 const BATCH: usize = 64;
 /// Events of which the engine is told in advance, as by a collector that has a batch of them.
-const AT_HAND: usize = 64;
+const AT_HAND: usize = WaitGraph::LOOK_AHEAD;
 /// Between two events of those that come to the engine.
 const ARRIVAL: Duration = Duration::from_micros(10);
 /// What an event takes of the graph's time while a shape is being built.

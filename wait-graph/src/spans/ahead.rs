@@ -19,7 +19,7 @@ use super::Spans;
 use super::record::Flag;
 
 /// How many events are looked at together, so that it does not matter that the first and the last of each step wait.
-const TOGETHER: usize = 64;
+pub(crate) const TOGETHER: usize = 64;
 
 /// Where some events lead. Kept between events, since to clear it would take as long as to fill it.
 #[derive(Debug, Default)]
@@ -78,14 +78,8 @@ impl Ahead {
 }
 
 impl Spans {
-    /// Reads what these events will need. Changes nothing.
-    pub(crate) fn look_ahead(&mut self, events: &[Event]) {
-        for events in events.chunks(TOGETHER) {
-            self.look_ahead_at_few(events);
-        }
-    }
-
-    fn look_ahead_at_few(&mut self, events: &[Event]) {
+    /// Reads what these events will need, the first [`TOGETHER`] of them. Changes nothing.
+    pub(crate) fn look_ahead<'a>(&mut self, events: impl Iterator<Item = &'a Event> + Clone) {
         let Self {
             ahead,
             store,
@@ -95,12 +89,12 @@ impl Spans {
             ..
         } = self;
         ahead.clear();
-        for event in events {
+        for event in events.clone() {
             for id in ids(event).into_iter().flatten() {
                 ahead.spans.push(store.probable_place(id).0);
             }
         }
-        for name in events.iter().filter_map(name) {
+        for name in events.filter_map(name) {
             ahead.names.push(store.symbols.probable(name).0);
         }
 
