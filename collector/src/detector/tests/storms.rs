@@ -48,3 +48,37 @@ fn that_one_of_many_is_over_is_known_without_a_look_at_the_others() {
     assert_eq!(rig.detector.suspects.len(), PAIRS as usize - 1);
     assert_eq!(rig.detector.revision, Some(rig.detector.graph.revision()));
 }
+
+/// Each is queued for the next.
+///
+/// ```text
+/// server-0 ──▶ server-1 ──▶ … ──▶ server-3999 ──▶ server-0
+/// ```
+#[test]
+fn a_large_ring_is_asked_about_as_a_whole_and_told_in_part() {
+    const SERVERS: u64 = 4000;
+    let mut rig = Rig::new();
+    rig.connect("a");
+    let servers = (0..SERVERS).flat_map(|number| {
+        let name = |number: u64| format!("server-{}", number % SERVERS);
+        let id = id(number, 0);
+        [handle(id, 0, &name(number)), call(id + 1, id, &name(number + 1))]
+    });
+    let servers: Vec<Started> = servers.collect();
+    let open = servers.iter().map(|span| (span.span_id, span.clone()));
+    rig.instances.get_mut("a").unwrap().open = open.collect();
+    for spans in servers.chunks(400) {
+        rig.batch("a", spans.to_vec(), vec![]);
+    }
+    rig.pass(ms(1000));
+    let [alert] = &rig.alerts(Filter::Firing)[..] else {
+        panic!("one alert")
+    };
+    assert_eq!((alert.core.len(), alert.core_total), (1000, SERVERS));
+    assert_eq!(alert.core[1].waits[0].target.as_deref(), Some("server-2"));
+
+    // Nobody whom the alert lists.
+    rig.end("a", id(SERVERS - 7, 1), Outcome::Timeout);
+    assert_eq!(rig.published.last().unwrap().resolution, Some(Resolution::Timeout));
+    assert_eq!(rig.alerts(Filter::Firing), []);
+}
