@@ -3,6 +3,8 @@
 //! These follow every change, of the picture and of who is dead, so that nobody needs to look at a whole task, or at a
 //! whole queue, to know them. A queue is only looked at where somebody in it is granted or refused by the change.
 
+use std::ops::RangeInclusive;
+
 use crate::deadlock::CallState;
 
 use super::decide::Suspect;
@@ -74,7 +76,11 @@ impl Picture {
                 CallState::Queued if row.target == NONE => false,
                 CallState::Queued => {
                     let target = &self.resources[row.target];
-                    let is_deferred = target.is_deferred && row.units == 1;
+                    let is_deferred = if row.units == 1 {
+                        target.defers_narrow
+                    } else {
+                        target.defers_wide
+                    };
                     !is_deferred && target.gauge().refuses(u64::from(row.units))
                 }
             }
@@ -129,11 +135,11 @@ impl Picture {
         }
         match (before.refuses(1), after.refuses(1)) {
             (false, true) if !self.budget.affords(self.resources[resource].narrow as usize) => {
-                self.resources[resource].is_deferred = true;
+                self.resources[resource].defers_narrow = true;
                 self.deferred.push(resource);
                 self.pass_wanted = true;
             }
-            (true, false) if self.resources[resource].is_deferred => self.resources[resource].is_deferred = false,
+            (true, false) if self.resources[resource].defers_narrow => self.resources[resource].defers_narrow = false,
             (false, true) | (true, false) => self.refresh_narrow(resource),
             (true, true) | (false, false) => {}
         }
@@ -142,14 +148,17 @@ impl Picture {
     /// Refuses those whom it would have taken too long to refuse at once.
     pub(super) fn refuse_deferred(&mut self) {
         while let Some(resource) = self.deferred.pop() {
-            if self.resources[resource].is_deferred {
+            if self.resources[resource].defers_narrow {
                 self.refresh_narrow(resource);
+            }
+            if std::mem::take(&mut self.resources[resource].defers_wide) {
+                self.refresh_wide((resource, 0, 0)..=(resource, u32::MAX, u32::MAX));
             }
         }
     }
 
     fn refresh_narrow(&mut self, resource: u32) {
-        self.resources[resource].is_deferred = false;
+        self.resources[resource].defers_narrow = false;
         let mut wait = self.resources[resource].first_narrow;
         while wait != NONE {
             self.refresh_wait(wait);
@@ -159,22 +168,36 @@ impl Picture {
 
     /// Only those can be concerned whose number of units lies between what was and what is.
     fn change_wide(&mut self, resource: u32, before: Gauge, after: Gauge) {
-        let mut waits = Vec::new();
-        for (one, other) in [(before.available, after.available), (before.capacity, after.capacity)] {
+        let between = |one: u64, other: u64| {
             let [low, high] = [one.min(other), one.max(other)].map(|units| u32::try_from(units).unwrap_or(u32::MAX));
             // Who needs no more than the lower number is granted before and after.
-            if low < high {
-                let range = (resource, low + 1, 0)..=(resource, high, u32::MAX);
-                let concerned = self.wide.range(range);
-                waits.extend(concerned.map(|(_, units, wait)| (*wait, u64::from(*units))));
+            (low < high).then(|| (resource, low + 1, 0)..=(resource, high, u32::MAX))
+        };
+        if let Some(range) = between(before.capacity, after.capacity) {
+            for (_, units, _) in self.wide.range(range.clone()) {
+                self.excessive -= u64::from(before.is_exceeded_by(u64::from(*units)));
+                self.excessive += u64::from(after.is_exceeded_by(u64::from(*units)));
+            }
+            self.refresh_wide(range);
+        }
+        let Some(range) = between(before.available, after.available) else {
+            return;
+        };
+        if after.available < before.available {
+            let concerned = self.wide.range(range.clone()).take(self.budget.left() + 1).count();
+            if !self.budget.affords(concerned) {
+                self.resources[resource].defers_wide = true;
+                self.deferred.push(resource);
+                self.pass_wanted = true;
+                return;
             }
         }
-        // Sorted, since the two ranges may overlap.
-        waits.sort_unstable();
-        waits.dedup();
-        for (wait, units) in waits {
-            self.excessive -= u64::from(before.is_exceeded_by(units));
-            self.excessive += u64::from(after.is_exceeded_by(units));
+        self.refresh_wide(range);
+    }
+
+    fn refresh_wide(&mut self, range: RangeInclusive<(u32, u32, u32)>) {
+        let waits: Vec<u32> = self.wide.range(range).map(|(_, _, wait)| *wait).collect();
+        for wait in waits {
             self.refresh_wait(wait);
         }
     }

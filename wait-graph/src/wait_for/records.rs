@@ -153,7 +153,9 @@ pub(crate) struct Resource {
     /// Where it is among what a search has visited.
     pub(super) mark: u32,
     /// Those who are queued for one unit are not refused for now, although they should be: they are too many.
-    pub(super) is_deferred: bool,
+    pub(super) defers_narrow: bool,
+    /// The same of those who are queued for any other number.
+    pub(super) defers_wide: bool,
 }
 
 /// What decides who is granted units of a resource.
@@ -266,7 +268,8 @@ impl Resource {
             wide: 0,
             first_occupant: NONE,
             mark: NONE,
-            is_deferred: false,
+            defers_narrow: false,
+            defers_wide: false,
         }
     }
 

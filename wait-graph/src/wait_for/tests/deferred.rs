@@ -24,3 +24,28 @@ fn among_very_many_the_one_who_wants_more_units_is_refused_too() {
     assert_eq!(shape.decide(), (0, true));
     assert!(shape.picture.can_finish(wait));
 }
+
+/// The holder of both units waits for itself. That this concerns many who want both is left to the full pass, however
+/// often it happens.
+#[test]
+fn very_many_who_want_several_units_are_refused_by_the_full_pass() {
+    let mut shape = Shape::default();
+    let (pool, holder) = (shape.resource(2), shape.task());
+    shape.hold(holder, pool);
+    shape.hold(holder, pool);
+    for _ in 0..MANY {
+        let waiter = shape.task();
+        shape.wait_for_units(waiter, Some(pool), 2, None);
+    }
+    assert_eq!(shape.decide(), (0, true));
+    let closing = shape.call(holder, holder);
+    assert_eq!(shape.decide(), (1, false));
+    shape.picture.remove_wait(closing);
+    assert_eq!(shape.decide(), (0, false));
+    assert_eq!(shape.full_pass(), 0);
+    let closing = shape.call(holder, holder);
+    assert_eq!(shape.decide(), (1, false));
+    assert_eq!(shape.full_pass(), MANY + 1);
+    shape.picture.remove_wait(closing);
+    assert_eq!(shape.decide(), (0, true));
+}
