@@ -4,4 +4,5 @@ mod backward;
 mod deferred;
 mod history;
 mod model;
+mod passes;
 mod shapes;

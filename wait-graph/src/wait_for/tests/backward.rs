@@ -53,3 +53,26 @@ fn a_chain_of_locks_grows_at_its_head_without_full_passes() {
         lock = next;
     }
 }
+
+/// ```text
+///   x ──▶ ring of many, closed just now
+///   │▲
+///   ▼│ just now
+///   y
+/// ```
+///
+/// That y waits for x is judged first, trusting the ring to be live. What was shown by that does not count any more when
+/// the ring has turned out to be dead, and x has nobody left but y.
+#[test]
+fn what_was_shown_by_trust_is_shown_anew() {
+    const RING: usize = 100;
+    let mut shape = Shape::default();
+    let (x, y, ring) = (shape.task(), shape.task(), shape.chain(RING));
+    let call = shape.call(x, ring[0]);
+    let span = shape.slot();
+    shape.picture.add_handler(call, y, span);
+    assert_eq!(shape.decide(), (0, true));
+    shape.call(ring[RING - 1], ring[0]);
+    shape.call(y, x);
+    assert_eq!(shape.decide(), (RING + 2, true));
+}

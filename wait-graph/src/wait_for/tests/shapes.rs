@@ -15,7 +15,7 @@ pub(super) struct Shape {
 }
 
 impl Shape {
-    fn slot(&mut self) -> Slot {
+    pub(super) fn slot(&mut self) -> Slot {
         self.last_slot += 1;
         Slot(self.last_slot)
     }
