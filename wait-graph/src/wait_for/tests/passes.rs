@@ -6,13 +6,14 @@ use crate::wait_for::Occupier;
 #[test]
 fn the_silent_are_live_whatever_they_wait_for() {
     let mut shape = Shape::default();
-    let (silent, caller) = (shape.task(), shape.task());
+    let (stuck, silent, caller) = (shape.task(), shape.task(), shape.task());
     shape.picture.set_silent(silent, true);
-    shape.call(silent, silent);
+    shape.call(stuck, stuck);
+    shape.call(silent, stuck);
     shape.call(caller, silent);
-    assert_eq!(shape.full_pass(), 0);
+    assert_eq!(shape.full_pass(), 1);
     shape.picture.set_silent(silent, false);
-    assert_eq!(shape.full_pass(), 2);
+    assert_eq!(shape.full_pass(), 3);
 }
 
 /// ```text
