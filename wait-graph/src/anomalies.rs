@@ -15,6 +15,9 @@ pub struct Anomalies {
     /// Starts from an instance that was already gone; such a span was lost with it.
     pub late_starts: u64,
 
+    /// Spans that known ones name as their parents, and that nobody has reported. Most are only too short to be reported,
+    /// or belong to something that is not instrumented.
+    pub unknown_parents: u64,
     /// Parents that lead back to where they came from; the chain ends there.
     pub parent_loops: u64,
     /// Open handles that several open calls claim by their conversation; such calls count as live.
@@ -23,20 +26,24 @@ pub struct Anomalies {
     pub excessive_calls: u64,
     /// Resources of which more units are in use than were declared; their capacity counts as what is in use.
     pub overfull_resources: u64,
+    /// Resources of which open spans declare different capacities; the largest counts.
+    pub contradicting_capacities: u64,
 }
 
 impl Anomalies {
     /// Every kind by its name, for metrics.
-    pub fn by_kind(&self) -> [(&'static str, u64); 8] {
+    pub fn by_kind(&self) -> [(&'static str, u64); 10] {
         [
             ("refused_start", self.refused_starts),
             ("forgotten_early", self.forgotten_early),
             ("contradicting_start", self.contradicting_starts),
             ("late_start", self.late_starts),
+            ("unknown_parent", self.unknown_parents),
             ("parent_loop", self.parent_loops),
             ("ambiguous_conversation", self.ambiguous_conversations),
             ("excessive_call", self.excessive_calls),
             ("overfull_resource", self.overfull_resources),
+            ("contradicting_capacity", self.contradicting_capacities),
         ]
     }
 

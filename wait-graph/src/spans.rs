@@ -25,6 +25,7 @@ mod instances;
 mod loops;
 mod needs;
 mod record;
+mod reported;
 mod resources;
 mod served;
 mod store;
@@ -207,10 +208,12 @@ impl Spans {
     /// What was odd about the input.
     pub(crate) fn anomalies(&self) -> Anomalies {
         Anomalies {
+            unknown_parents: self.store.unknown_parents(),
             parent_loops: self.looping,
             ambiguous_conversations: self.conversations.ambiguous(),
             excessive_calls: self.picture.excessive(),
             overfull_resources: self.picture.overfull(),
+            contradicting_capacities: self.resources.contradicting(),
             ..self.anomalies.clone()
         }
     }

@@ -281,6 +281,11 @@ impl Record {
         if self.is(Flag::Loop) { Slot::NONE } else { self.parent }
     }
 
+    /// Whether others have it as their parent and it is not known itself.
+    pub(crate) fn is_unknown_parent(&self) -> bool {
+        !self.is_known() && self.first_child.is_some()
+    }
+
     /// Of an ended span: whether open ones need it.
     pub(crate) fn is_needed(&self) -> bool {
         self.is_ended() && self.place_or_needs > 0

@@ -15,9 +15,14 @@ use super::record::Kind;
 use super::served::Served;
 use super::store::Store;
 
-/// The resources that open spans name, under their symbols.
+/// The resources that open spans name.
 #[derive(Debug, Default)]
-pub(crate) struct Resources(Vec<Said>);
+pub(crate) struct Resources {
+    /// Under their symbols.
+    said: Vec<Said>,
+    /// Of how many of them different capacities are declared.
+    contradicting: u64,
+}
 
 /// What open spans say of one name.
 #[derive(Debug, Default)]
@@ -53,24 +58,29 @@ pub(crate) struct Remembered<'a> {
 
 impl Resources {
     pub(crate) fn get(&self, name: Symbol) -> Option<ResourceIx> {
-        self.0.get(name.0 as usize)?.resource
+        self.said.get(name.0 as usize)?.resource
     }
 
     /// All names that are resources, in no particular order.
     pub(crate) fn names(&self) -> impl Iterator<Item = Symbol> {
-        let named = self.0.iter().enumerate().filter(|(_, said)| said.resource.is_some());
+        let named = self.said.iter().enumerate().filter(|(_, said)| said.resource.is_some());
         named.map(|(at, _)| Symbol(u32::try_from(at).unwrap_or(u32::MAX)))
+    }
+
+    /// Of how many of them open spans declare different capacities.
+    pub(crate) fn contradicting(&self) -> u64 {
+        self.contradicting
     }
 
     /// The instances of its members.
     pub(crate) fn members(&self, name: Symbol) -> impl Iterator<Item = InstanceIx> {
-        let more = self.0.get(name.0 as usize).and_then(|said| said.more.as_ref());
+        let more = self.said.get(name.0 as usize).and_then(|said| said.more.as_ref());
         more.into_iter().flat_map(|more| more.members.keys().copied())
     }
 
     /// An open span names a resource. Returns whether its capacity is to be looked at.
     pub(crate) fn add(&mut self, name: Symbol, by: Slot, store: &Store, picture: &mut Picture) -> bool {
-        let said = at_place(&mut self.0, name.0 as usize);
+        let said = at_place(&mut self.said, name.0 as usize);
         said.by += 1;
         let is_new = said.resource.is_none();
         said.resource.get_or_insert_with(|| picture.add_resource(name));
@@ -81,7 +91,9 @@ impl Resources {
                 said.users += 1;
                 if let Some(capacity) = store.capacity(by) {
                     let more = said.more.get_or_insert_default();
+                    let before = more.is_contradicting();
                     *more.declared_by(kind).entry(capacity).or_default() += 1;
+                    self.contradicting += u64::from(more.is_contradicting() && !before);
                 }
                 is_new || said.users == 1 || said.more.is_some()
             }
@@ -98,7 +110,7 @@ impl Resources {
     /// An open span does not name it any more, and occupies nothing of it. Returns whether the capacity of what is left
     /// is to be looked at.
     pub(crate) fn remove(&mut self, name: Symbol, by: Slot, store: &Store, picture: &mut Picture) -> bool {
-        let Some(said) = self.0.get_mut(name.0 as usize) else {
+        let Some(said) = self.said.get_mut(name.0 as usize) else {
             return false;
         };
         said.by -= 1;
@@ -108,7 +120,9 @@ impl Resources {
             kind @ (Kind::Handle | Kind::Hold) => {
                 said.users -= 1;
                 if let (Some(capacity), Some(more)) = (store.capacity(by), &mut said.more) {
+                    let before = more.is_contradicting();
                     take_one(more.declared_by(kind), capacity);
+                    self.contradicting -= u64::from(before && !more.is_contradicting());
                 }
                 said.users == 0 || said.more.is_some()
             }
@@ -133,7 +147,7 @@ impl Resources {
 
     /// An instance has become silent, or is not any more, and has this member.
     pub(crate) fn set_member_silent(&mut self, name: Symbol, is_silent: bool) {
-        if let Some(more) = self.0.get_mut(name.0 as usize).and_then(|said| said.more.as_mut()) {
+        if let Some(more) = self.said.get_mut(name.0 as usize).and_then(|said| said.more.as_mut()) {
             if is_silent {
                 more.silent += 1;
             } else {
@@ -144,7 +158,7 @@ impl Resources {
 
     /// What is declared or counted of a resource, whatever is in use.
     pub(crate) fn declared(&self, name: Symbol, remembered: Remembered<'_>) -> Capacity {
-        let Some(said) = self.0.get(name.0 as usize) else {
+        let Some(said) = self.said.get(name.0 as usize) else {
             return Capacity::Unknown;
         };
         let more = said.more.as_deref();
@@ -171,6 +185,22 @@ impl Resources {
 }
 
 impl More {
+    /// Whether not all who declare a capacity declare the same.
+    fn is_contradicting(&self) -> bool {
+        let declared = [&self.by_holds, &self.by_handles];
+        let least = declared
+            .iter()
+            .filter_map(|by| by.first_key_value())
+            .map(|it| it.0)
+            .min();
+        let most = declared
+            .iter()
+            .filter_map(|by| by.last_key_value())
+            .map(|it| it.0)
+            .max();
+        least != most
+    }
+
     fn declared_by(&mut self, kind: Kind) -> &mut BTreeMap<u32, u32> {
         if kind == Kind::Hold {
             &mut self.by_holds

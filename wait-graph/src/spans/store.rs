@@ -8,11 +8,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hashbrown::HashTable;
+use hashbrown::hash_table::Entry;
 
-use crate::explain::{Named, SpanFacts};
 use crate::hashing::{IdMap, mix};
 use crate::slab::{Slab, Slot};
-use crate::span::{Call, Handle, Hold, InstanceId, Member, Parent, Role, Span, SpanId, TraceId, WaitGroup};
+use crate::span::{InstanceId, Role, Span, SpanId, TraceId};
 use crate::symbols::{Symbol, Symbols};
 
 use super::instances::Instances;
@@ -28,6 +28,8 @@ pub(crate) struct Store {
     hinting: IdMap<Slot, BTreeSet<Slot>>,
     pub(crate) symbols: Symbols,
     pub(crate) instances: Instances,
+    /// How many places that are not known are somebody's parent.
+    unknown_parents: u64,
     /// Places that may not be named any more, to be given up once nothing is under way.
     orphans: Vec<Slot>,
 }
@@ -53,6 +55,11 @@ impl Store {
         self.by_id
             .find(mix(id.0), |slot| self.records[Slot(*slot)].id == id)
             .map(|slot| Slot(*slot))
+    }
+
+    /// How many spans are somebody's parent, and were not reported or are forgotten.
+    pub(crate) fn unknown_parents(&self) -> u64 {
+        self.unknown_parents
     }
 
     /// Where a span is if it is known at all, or another one; or nowhere. Does not look at the span itself.
@@ -180,106 +187,22 @@ impl Store {
         tops.sort_unstable();
         tops
     }
-
-    /// Whether a start says the same as what is known. When it started is told by its age and so never exactly the same
-    /// twice.
-    pub(crate) fn is_same(&self, slot: Slot, span: &Span) -> bool {
-        let record = &self[slot];
-        let text = |symbol: Option<Symbol>| symbol.map(|it| self.symbols.text(it));
-        record.trace() == span.trace
-            && self.instance(slot) == span.instance
-            && self.parent(slot) == span.parent
-            && self.hint(slot).some().map(|hint| self[hint].id) == span.task
-            && *self.name(slot) == span.name
-            && text(self.conversation(slot)) == span.conversation.as_ref()
-            && self.role(slot) == span.role
-    }
-
-    /// The span above it, as reported.
-    pub(crate) fn parent(&self, slot: Slot) -> Option<Parent> {
-        let record = &self[slot];
-        record.parent.some().map(|parent| Parent {
-            id: self[parent].id,
-            remote: record.is(Flag::Remote),
-        })
-    }
-
-    /// What it means for the graph, as reported.
-    pub(crate) fn role(&self, slot: Slot) -> Role {
-        let record = &self[slot];
-        let text = |symbol: Symbol| Arc::clone(self.symbols.text(symbol));
-        let rare = self.rare(slot);
-        let resources = || match rare.and_then(|rare| rare.resources.as_ref()) {
-            Some(names) => names.reported.iter().map(|name| text(*name)).collect(),
-            None => record.resource.some().map(text).into_iter().collect(),
-        };
-        let capacity = self.capacity(slot);
-        let units = self.units(slot);
-        match record.kind() {
-            Kind::Structural => Role::Structural,
-            Kind::Call => Role::Call(Call {
-                target: record.resource.some().map(text),
-                units,
-                group: rare.and_then(|rare| rare.group).map(|(name, quorum)| WaitGroup {
-                    name: text(name),
-                    quorum,
-                }),
-                detached: record.is(Flag::Detached),
-                timeout: self.timeout(slot),
-            }),
-            Kind::Handle => Role::Handle(Handle {
-                resources: resources(),
-                capacity,
-            }),
-            Kind::Hold => Role::Hold(Hold {
-                resources: resources(),
-                capacity,
-                units,
-            }),
-            Kind::Member => Role::Member(Member {
-                resources: resources(),
-                units,
-            }),
-        }
-    }
-}
-
-impl Named for Store {
-    fn id(&self, span: Slot) -> SpanId {
-        self[span].id
-    }
-
-    fn span(&self, span: Slot) -> Option<SpanFacts<'_>> {
-        let record = &self[span];
-        record.is_known().then(|| SpanFacts {
-            trace: record.trace(),
-            instance: self.instances.id(record.instance),
-            name: self.symbols.text(record.name),
-            started_at: record.started_at(),
-            timeout: self.timeout(span),
-        })
-    }
-
-    fn service(&self, instance: InstanceId) -> Option<&Arc<str>> {
-        self.instances.service(instance)
-    }
-
-    fn text(&self, name: Symbol) -> &Arc<str> {
-        self.symbols.text(name)
-    }
 }
 
 // What is changed.
 impl Store {
     /// The place of a span, made if there is none.
     pub(crate) fn make_place(&mut self, id: SpanId) -> Slot {
-        if let Some(slot) = self.place(id) {
-            return slot;
-        }
         let Self { by_id, records, .. } = self;
-        let slot = records.insert(Record::unseen(id));
-        by_id.insert_unique(mix(id.0), slot.0, |slot| mix(records[Slot(*slot)].id.0));
-        slot
+        let id_at = |slot: &u32| records[Slot(*slot)].id;
+        match by_id.entry(mix(id.0), |slot| id_at(slot) == id, |slot| mix(id_at(slot).0)) {
+            Entry::Occupied(known) => Slot(*known.get()),
+            Entry::Vacant(vacant) => {
+                let slot = records.insert(Record::unseen(id));
+                vacant.insert(slot.0);
+                slot
+            }
+        }
     }
 
     /// Enters what was reported of a span that was not known, among the children of its parent.
@@ -292,6 +215,7 @@ impl Store {
             self.hinting.entry(rare.hint).or_default().insert(slot);
         }
         let record = &mut self.records[slot];
+        self.unknown_parents -= u64::from(record.is_unknown_parent());
         record.trace = [(span.trace.0 >> 64) as u64, span.trace.0 as u64];
         record.started_ns = nanoseconds(span.started_at);
         record.instance = instance;
@@ -385,7 +309,9 @@ impl Store {
             self.symbols.release(resource);
         }
         self.instances.release(instance);
-        self.records[slot].forget();
+        let record = &mut self.records[slot];
+        record.forget();
+        self.unknown_parents += u64::from(record.is_unknown_parent());
         self.suspect_orphan(slot);
     }
 
@@ -406,7 +332,9 @@ impl Store {
         self[slot].previous = Slot::NONE;
         self[slot].next = Slot::NONE;
         if parent.is_some() {
-            let next = std::mem::replace(&mut self[parent].first_child, slot);
+            let above = &mut self.records[parent];
+            self.unknown_parents += u64::from(!above.is_known() && !above.first_child.is_some());
+            let next = std::mem::replace(&mut above.first_child, slot);
             self[slot].next = next;
             if next.is_some() {
                 self[next].previous = slot;
@@ -428,7 +356,9 @@ impl Store {
         if previous.is_some() {
             self[previous].next = next;
         } else {
-            self[parent].first_child = next;
+            let above = &mut self.records[parent];
+            above.first_child = next;
+            self.unknown_parents -= u64::from(!above.is_known() && !next.is_some());
         }
         self[slot].parent = Slot::NONE;
         self.suspect_orphan(parent);

@@ -26,6 +26,7 @@ mod facts;
 mod links;
 mod liveness;
 mod memory;
+mod oddities;
 mod parents;
 mod picture;
 mod report;
@@ -198,10 +199,12 @@ impl OracleGraph {
                 .is_some_and(|(needed, _, capacity)| needed > capacity)
         };
         Anomalies {
+            unknown_parents: oddities::unknown_parents(&self.facts) as u64,
             parent_loops: links.open_on_loops(&self.facts) as u64,
             ambiguous_conversations: links.ambiguous_handles,
             excessive_calls: picture.waits().filter(is_excessive).count() as u64,
             overfull_resources: picture.resources.iter().filter(|resource| resource.is_overfull).count() as u64,
+            contradicting_capacities: oddities::contradicting_capacities(&self.facts) as u64,
             ..self.facts.anomalies.clone()
         }
     }
