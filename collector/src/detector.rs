@@ -35,8 +35,8 @@ use crate::known::{self, InstanceKey};
 use crate::settings::Times;
 
 /// While fewer tasks than this are dead, they are explained after every message that changes who is. With more, once in
-/// [`EXPLAINED_SPACING`] for each [`EXPLAINED_TASKS`] of them, so that messages get their turn: to explain one takes about
-/// a microsecond, so explaining takes a tenth of the time at most.
+/// [`EXPLAINED_SPACING`] for each [`EXPLAINED_TASKS`] of them, so that messages get their turn: in a storm it takes
+/// three to five microseconds to explain one, so explaining takes half of the time at most.
 const EXPLAINED_TASKS: usize = 100;
 /// See [`EXPLAINED_TASKS`].
 const EXPLAINED_SPACING: Duration = Duration::from_millis(1);
