@@ -67,7 +67,9 @@ impl Spans {
         };
         if state == State::Open && (self.is_full() || !has_instance) {
             self.refuse(now, span);
-            self.record_service_of_refused(span);
+            if has_instance {
+                self.record_service_of_refused(span);
+            }
             return true;
         }
         let slot = self.admit(now, span, state);
@@ -98,9 +100,6 @@ impl Spans {
             Role::Member(member) => (&member.resources, false),
             Role::Call(_) | Role::Hold(_) | Role::Structural => return,
         };
-        if !self.store.instances.is_present(span.instance) {
-            return;
-        }
         for name in names {
             let name = self.store.symbols.intern(name);
             self.record_service(name, span.instance, offers);

@@ -1,19 +1,19 @@
 //! Reading what the next changes will need, as `spans/ahead.rs` says.
 
-use crate::spans::Few;
+use crate::spans::{Few, TOGETHER};
 
 use super::ids::ResourceIx;
 use super::picture::Picture;
 use super::records::SPILLED;
 
-/// Some waits, tasks and resources, and what these lead to.
+/// What some events lead to, and what that leads to. Where there is not enough room, the rest is not read ahead.
 #[derive(Debug, Default)]
 pub(crate) struct Nodes {
-    waits: Few<512>,
-    tasks: Few<512>,
-    resources: Few<256>,
-    next_waits: Few<1024>,
-    next_tasks: Few<1024>,
+    waits: Few<{ 8 * TOGETHER }>,
+    tasks: Few<{ 8 * TOGETHER }>,
+    resources: Few<{ 4 * TOGETHER }>,
+    next_waits: Few<{ 16 * TOGETHER }>,
+    next_tasks: Few<{ 16 * TOGETHER }>,
 }
 
 impl Nodes {
