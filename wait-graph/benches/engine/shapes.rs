@@ -61,7 +61,7 @@ pub(crate) const SHAPES: &[Named] = &[
     },
     Named {
         // Takes memory in the square of that.
-        largest: 1_000,
+        largest: 100_000,
         ..plain("one conversation for all", || {
             Box::<conversations::OneForAll>::default()
         })

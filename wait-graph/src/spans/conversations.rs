@@ -175,8 +175,13 @@ impl Spans {
             }
             let waits: BTreeSet<Slot> = conversation.calls.iter().map(|call| self.store[*call].anchor).collect();
             let is_crowded = waits.len().saturating_mul(handles) > pairs_max;
+            let (possible, crowd) = if is_crowded {
+                (BTreeSet::new(), waits)
+            } else {
+                (waits, BTreeSet::new())
+            };
             for (handle, answered) in &mut conversation.handles {
-                let possible = waits.iter().copied().filter(|_| !is_crowded);
+                let possible = possible.iter().copied();
                 let now: Vec<Slot> = possible.filter(|wait| !self.is_beneath(*wait, *handle)).collect();
                 if now != *answered || !self.is_done(*handle, &now) {
                     self.undo(*handle, answered);
@@ -184,7 +189,7 @@ impl Spans {
                     *answered = now;
                 }
             }
-            self.crowd(&mut conversation, if is_crowded { waits } else { BTreeSet::new() });
+            self.crowd(&mut conversation, crowd);
             if !conversation.calls.is_empty() || !conversation.handles.is_empty() {
                 self.conversations.by_name.insert(name, conversation);
             }

@@ -116,7 +116,6 @@ impl Picture {
             occupier: Task::VACANT,
             units: 0,
             by_handle: false,
-            others: 0,
             of_task: Links::NONE,
             co_occupants: Links::NONE,
         });
@@ -146,7 +145,6 @@ impl Picture {
         if row.occupier == Task::VACANT {
             (row.occupier, row.units, row.by_handle) = (by.span, by.units, by.by_handle);
         } else {
-            row.others += 1;
             self.occupiers.insert((row.task, row.resource, by.span), by);
         }
         if by.by_handle {
@@ -170,11 +168,9 @@ impl Picture {
             if let Some((key, by)) = next {
                 self.occupiers.remove(&key);
                 (row.occupier, row.units, row.by_handle) = (by.span, by.units, by.by_handle);
-                row.others -= 1;
             }
             gone
         } else if let Some(by) = self.occupiers.remove(&(task, resource, span)) {
-            row.others -= 1;
             (by.units, by.by_handle)
         } else {
             debug_assert!(false, "it does not occupy this");

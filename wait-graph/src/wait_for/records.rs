@@ -129,7 +129,6 @@ pub(super) struct Occupation {
     pub(super) occupier: Slot,
     pub(super) units: u32,
     pub(super) by_handle: bool,
-    pub(super) others: u32,
     pub(super) of_task: Links,
     pub(super) co_occupants: Links,
 }
