@@ -5,4 +5,5 @@ mod deferred;
 mod history;
 mod model;
 mod passes;
+mod rows;
 mod shapes;
