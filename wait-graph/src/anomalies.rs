@@ -52,3 +52,19 @@ impl Anomalies {
         self.by_kind().iter().map(|(_, count)| count).sum()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_kinds_count() {
+        let anomalies = Anomalies {
+            refused_starts: 1,
+            unknown_parents: 20,
+            contradicting_capacities: 300,
+            ..Anomalies::default()
+        };
+        assert_eq!(anomalies.total(), 321);
+    }
+}

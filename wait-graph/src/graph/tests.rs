@@ -86,9 +86,11 @@ fn servers_are_whoever_may_have_accepted() {
         finished(60),
     ]);
     assert_eq!(graph.servers("A"), [1, 2, 3, 4, 6].map(InstanceId));
+    assert_eq!(graph.served_by(InstanceId(6)), ["A".into()]);
     graph.apply(Duration::ZERO, &Event::InstanceGone(InstanceId(4)));
     graph.apply(Duration::ZERO, &finished(20));
     assert_eq!(graph.servers("A"), [1, 3, 6].map(InstanceId));
+    assert!(graph.served_by(InstanceId(4)).is_empty() && !graph.is_behind());
     assert_eq!(graph.servers("B"), []);
 }
 
