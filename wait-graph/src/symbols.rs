@@ -2,10 +2,9 @@
 
 use std::sync::Arc;
 
-use hashbrown::HashTable;
-use xxhash_rust::xxh3::xxh3_64;
-
+use crate::hashing::Seed;
 use crate::slab::reserve_some;
+use hashbrown::HashTable;
 
 /// A name that is kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -25,6 +24,7 @@ impl Symbol {
 pub(crate) struct Symbols {
     entries: Vec<Entry>,
     by_text: HashTable<u32>,
+    seed: Seed,
     free: Vec<u32>,
 }
 
@@ -37,8 +37,13 @@ struct Entry {
 impl Symbols {
     /// The symbol of a name, used once more.
     pub(crate) fn intern(&mut self, text: &Arc<str>) -> Symbol {
-        let hash = xxh3_64(text.as_bytes());
-        let Self { entries, by_text, free } = self;
+        let Self {
+            entries,
+            by_text,
+            seed,
+            free,
+        } = self;
+        let hash = seed.hash_text(text);
         if let Some(found) = by_text.find(hash, |at| entries[*at as usize].text == *text) {
             entries[*found as usize].uses += 1;
             return Symbol(*found);
@@ -55,19 +60,21 @@ impl Symbols {
             entries.push(entry);
             u32::try_from(entries.len() - 1).unwrap_or(u32::MAX)
         };
-        by_text.insert_unique(hash, at, |at| xxh3_64(entries[*at as usize].text.as_bytes()));
+        by_text.insert_unique(hash, at, |at| seed.hash_text(&entries[*at as usize].text));
         Symbol(at)
     }
 
     /// The symbol of a name that is in use.
     pub(crate) fn find(&self, text: &str) -> Option<Symbol> {
         let is_it = |at: &u32| &*self.entries[*at as usize].text == text;
-        self.by_text.find(xxh3_64(text.as_bytes()), is_it).map(|at| Symbol(*at))
+        self.by_text
+            .find(self.seed.hash_text(text), is_it)
+            .map(|at| Symbol(*at))
     }
 
     /// The symbol of a name if it is in use, or of another one; or none. Does not look at the name itself.
     pub(crate) fn probable(&self, text: &str) -> Symbol {
-        let found = self.by_text.find(xxh3_64(text.as_bytes()), |_| true);
+        let found = self.by_text.find(self.seed.hash_text(text), |_| true);
         found.map_or(Symbol::NONE, |at| Symbol(*at))
     }
 
@@ -92,7 +99,7 @@ impl Symbols {
         if entry.uses > 0 {
             return;
         }
-        let hash = xxh3_64(entry.text.as_bytes());
+        let hash = self.seed.hash_text(&entry.text);
         entry.text = Arc::default();
         if let Ok(found) = self.by_text.find_entry(hash, |at| *at == symbol.0) {
             found.remove();

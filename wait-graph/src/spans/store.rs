@@ -10,7 +10,7 @@ use std::time::Duration;
 use hashbrown::HashTable;
 use hashbrown::hash_table::Entry;
 
-use crate::hashing::{IdMap, mix};
+use crate::hashing::{IdMap, Seed};
 use crate::slab::{Slab, Slot};
 use crate::span::{InstanceId, Role, Span, SpanId, TraceId};
 use crate::symbols::{Symbol, Symbols};
@@ -22,6 +22,7 @@ use super::record::{Flag, Kind, NO_TIMEOUT, Names, Rare, Record, State, nanoseco
 #[derive(Debug, Default)]
 pub(crate) struct Store {
     by_id: HashTable<u32>,
+    seed: Seed,
     records: Slab<Record>,
     rare: IdMap<Slot, Box<Rare>>,
     /// Who names a span as the handle that it runs under.
@@ -53,7 +54,7 @@ impl Store {
     /// The place of a span, known or only named by others.
     pub(crate) fn place(&self, id: SpanId) -> Option<Slot> {
         self.by_id
-            .find(mix(id.0), |slot| self.records[Slot(*slot)].id == id)
+            .find(self.seed.hash(id.0), |slot| self.records[Slot(*slot)].id == id)
             .map(|slot| Slot(*slot))
     }
 
@@ -65,7 +66,7 @@ impl Store {
     /// Where a span is if it is known at all, or another one; or nowhere. Does not look at the span itself.
     pub(crate) fn probable_place(&self, id: SpanId) -> Slot {
         self.by_id
-            .find(mix(id.0), |_| true)
+            .find(self.seed.hash(id.0), |_| true)
             .map_or(Slot::NONE, |slot| Slot(*slot))
     }
 
@@ -193,9 +194,15 @@ impl Store {
 impl Store {
     /// The place of a span, made if there is none.
     pub(crate) fn make_place(&mut self, id: SpanId) -> Slot {
-        let Self { by_id, records, .. } = self;
+        let Self {
+            by_id, records, seed, ..
+        } = self;
         let id_at = |slot: &u32| records[Slot(*slot)].id;
-        match by_id.entry(mix(id.0), |slot| id_at(slot) == id, |slot| mix(id_at(slot).0)) {
+        match by_id.entry(
+            seed.hash(id.0),
+            |slot| id_at(slot) == id,
+            |slot| seed.hash(id_at(slot).0),
+        ) {
             Entry::Occupied(known) => Slot(*known.get()),
             Entry::Vacant(vacant) => {
                 let slot = records.insert(Record::unseen(id));
@@ -381,7 +388,7 @@ impl Store {
                 continue;
             }
             let id = record.id;
-            if let Ok(found) = self.by_id.find_entry(mix(id.0), |it| *it == slot.0) {
+            if let Ok(found) = self.by_id.find_entry(self.seed.hash(id.0), |it| *it == slot.0) {
                 found.remove();
             }
             self.records.remove(slot);
