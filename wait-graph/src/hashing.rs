@@ -41,8 +41,11 @@ impl Default for Seed {
 }
 
 impl Seed {
+    /// Twice, since a factor drawn at random may be a poor one for ids that have most bits in common.
     pub(crate) fn hash(self, id: u64) -> u64 {
-        fold(id ^ self.mask, self.factor)
+        let once = (id ^ self.mask).wrapping_mul(self.factor);
+        let twice = (once ^ once >> 32).wrapping_mul(FACTOR);
+        twice ^ twice >> 32
     }
 
     pub(crate) fn hash_text(self, text: &str) -> u64 {
