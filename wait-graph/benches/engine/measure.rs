@@ -24,6 +24,8 @@ static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
 const BATCH: usize = 64;
 /// Events of which the engine is told in advance, as by a collector that has a batch of them.
 const AT_HAND: usize = WaitGraph::LOOK_AHEAD;
+/// The same where each event is told as soon as those before it are done. One of them may take a second.
+const BATCH_WHEN_ASKED: usize = 8;
 /// Between two events of those that come to the engine.
 const ARRIVAL: Duration = Duration::from_micros(10);
 /// What an event takes of the graph's time while a shape is being built.
@@ -127,7 +129,7 @@ pub(crate) fn run(
         longest = longest.max(took);
         told += batch.len();
         batches.push(took.as_nanos() as f64 / batch.len() as f64);
-        if pace == Pace::WhenAsked && size < BATCH && took < Duration::from_micros(50) {
+        if pace == Pace::WhenAsked && size < BATCH_WHEN_ASKED && took < Duration::from_micros(50) {
             size *= 2;
         }
     }
