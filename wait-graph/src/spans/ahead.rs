@@ -98,6 +98,7 @@ impl Spans {
             ahead.names.push(store.symbols.probable(name).0);
         }
 
+        let mut read = 0;
         for slot in ahead.spans.iter() {
             let record = &store[Slot(slot)];
             ahead.nodes.push(record.node, record.is(Flag::Waits));
@@ -105,8 +106,8 @@ impl Spans {
                 ahead.beside.push(next.0);
             }
             ahead.names.push(record.resource.0);
+            read ^= store.rare(Slot(slot)).map_or(0, |rare| rare.units);
         }
-        let mut read = 0;
         for name in ahead.names.iter().map(Symbol) {
             read ^= store.symbols.look_ahead(name) ^ served.look_ahead(name);
             ahead.nodes.push_resource(resources.get(name));

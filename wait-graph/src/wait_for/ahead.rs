@@ -65,7 +65,12 @@ impl Picture {
         // Where a chain runs through rows of the overflow, another row is read, which does no harm.
         let waits = next_waits.iter().filter_map(|wait| self.waits.get(wait & !SPILLED));
         let tasks = next_tasks.iter().filter_map(|task| self.tasks.get(task & !SPILLED));
-        let of_waits = waits.fold(0, |read, row| read ^ row.units);
-        tasks.fold(of_waits, |read, row| read ^ row.units)
+        // What only some have is read by them alone.
+        let of_waits = waits.fold(0, |read, row| {
+            read ^ row.units ^ self.groups.get(row.group).map_or(0, |group| group.stuck)
+        });
+        tasks.fold(of_waits, |read, row| {
+            read ^ row.units ^ self.extras.get(row.extra).map_or(0, |extra| extra.first_group)
+        })
     }
 }
