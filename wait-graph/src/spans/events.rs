@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use crate::slab::Slot;
 use crate::span::{Event, InstanceId, Role, Span, SpanId};
-use crate::symbols::Symbol;
 
 use super::Spans;
 use super::derive::Reason;
@@ -65,52 +64,41 @@ impl Spans {
         } else {
             State::Open
         };
-        if state == State::Open && (self.is_full() || !has_instance) {
+        let slot = if state == State::Open && (self.is_full() || !has_instance) {
             self.refuse(now, span);
-            if has_instance {
-                self.record_service_of_refused(span);
-            }
-            return true;
-        }
-        let slot = self.admit(now, span, state);
+            None
+        } else {
+            Some(self.admit(now, span, state))
+        };
         if has_instance {
-            let mut place = 0;
-            while let Some((name, offers)) = self.served_name(slot, place) {
-                self.record_service(name, span.instance, offers);
-                place += 1;
-            }
+            self.record_service(span, slot);
         }
         true
     }
 
-    /// A handle serves what it occupies. A member's handlers may all be too short to be reported.
-    fn served_name(&self, slot: Slot, place: usize) -> Option<(Symbol, bool)> {
-        match self.store[slot].kind() {
-            Kind::Handle | Kind::Member => {
-                let name = self.store.reported_resource(slot, place)?;
-                Some((name, self.store.capacity(slot).is_some()))
-            }
-            Kind::Call | Kind::Hold | Kind::Structural => None,
-        }
-    }
-
-    fn record_service_of_refused(&mut self, span: &Span) {
+    /// A handle serves what it occupies. A member's handlers may all be too short to be reported. The names of a span that
+    /// was not refused are known already.
+    fn record_service(&mut self, span: &Span, slot: Option<Slot>) {
         let (names, offers) = match &span.role {
             Role::Handle(handle) => (&handle.resources, handle.capacity.is_some()),
             Role::Member(member) => (&member.resources, false),
             Role::Call(_) | Role::Hold(_) | Role::Structural => return,
         };
-        for name in names {
-            let name = self.store.symbols.intern(name);
-            self.record_service(name, span.instance, offers);
-            self.store.symbols.release(name);
-        }
-    }
-
-    fn record_service(&mut self, name: Symbol, instance: InstanceId, offers: bool) {
-        let (limit, symbols) = (self.limits.served, &mut self.store.symbols);
-        if let Some(change) = self.served.record(name, instance, offers, limit, symbols) {
-            self.take_served_change(change);
+        for (place, name) in names.iter().enumerate() {
+            let known = slot.and_then(|slot| self.store.reported_resource(slot, place));
+            let symbols = &mut self.store.symbols;
+            let name = if let Some(known) = known {
+                symbols.keep(known);
+                known
+            } else {
+                symbols.intern(name)
+            };
+            let limit = self.limits.served;
+            let change = self.served.record(name, span.instance, offers, limit, symbols);
+            symbols.release(name);
+            if let Some(change) = change {
+                self.take_served_change(change);
+            }
         }
     }
 

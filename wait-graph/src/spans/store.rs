@@ -116,17 +116,17 @@ impl Store {
 
     /// The resources that it names, each once, by their places; `None` beyond the last.
     pub(crate) fn resource(&self, slot: Slot, place: usize) -> Option<Symbol> {
-        match self.rare(slot).and_then(|rare| rare.resources.as_ref()) {
-            Some(names) => names.distinct.get(place).copied(),
-            None if place == 0 => self[slot].resource.some(),
-            None => None,
-        }
+        self.named(slot, place, |names| &names.distinct)
     }
 
     /// The same as they were reported, one more than once if it was.
     pub(crate) fn reported_resource(&self, slot: Slot, place: usize) -> Option<Symbol> {
+        self.named(slot, place, |names| &names.reported)
+    }
+
+    fn named(&self, slot: Slot, place: usize, of: impl Fn(&Names) -> &[Symbol]) -> Option<Symbol> {
         match self.rare(slot).and_then(|rare| rare.resources.as_ref()) {
-            Some(names) => names.reported.get(place).copied(),
+            Some(names) => of(names).get(place).copied(),
             None if place == 0 => self[slot].resource.some(),
             None => None,
         }
