@@ -17,8 +17,8 @@ const FACTOR: u64 = 0x9e37_79b9_7f4a_7c15;
 pub(crate) struct Mix(u64);
 
 /// Folds both halves of the product together, so that every bit of an id reaches every bit of its hash.
-fn fold(id: u64, factor: u64) -> u64 {
-    let product = u128::from(id) * u128::from(factor);
+fn mix(id: u64) -> u64 {
+    let product = u128::from(id ^ FACTOR) * u128::from(FACTOR);
     (product >> 64) as u64 ^ product as u64
 }
 
@@ -69,7 +69,7 @@ impl Hasher for Mix {
     }
 
     fn write_u64(&mut self, value: u64) {
-        self.0 = fold(self.0.rotate_left(5) ^ value ^ FACTOR, FACTOR);
+        self.0 = mix(self.0.rotate_left(5) ^ value);
     }
 }
 

@@ -54,7 +54,8 @@ impl<T> Slab<T> {
 }
 
 /// Makes room for one more, and if there was none for a sixteenth more: a vector by itself would double, and half of what
-/// it has could be vacant. What is as large as to matter is not copied for it, but mapped to another place.
+/// it has could be vacant. What is as large as to matter is then not copied by the usual allocators, but mapped
+/// to another place.
 pub(crate) fn reserve_some<T>(records: &mut Vec<T>) {
     if records.len() == records.capacity() {
         records.reserve_exact(records.len() / 16 + LEAST);

@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
+use hashbrown::HashTable;
+
 use crate::hashing::Seed;
 use crate::slab::reserve_some;
-use hashbrown::HashTable;
 
 /// A name that is kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

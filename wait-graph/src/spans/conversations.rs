@@ -4,7 +4,8 @@
 //! several left, it is not certain which of them an open handle answers; one that has ended counts for all of them.
 //!
 //! That is a matter of each pair of a call and a handle. A conversation passes a few services; where it has more pairs
-//! than [`Limits::conversation_pairs`](crate::Limits::conversation_pairs), it correlates nothing, and it is not certain of any of its calls whether it is answered.
+//! than [`Limits::conversation_pairs`](crate::Limits::conversation_pairs), it correlates nothing, and it is not certain of
+//! any of its calls whether it is answered.
 
 use std::collections::{BTreeMap, BTreeSet};
 

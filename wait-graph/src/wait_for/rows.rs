@@ -48,6 +48,7 @@ impl<T> Rows<T> {
         self.free.push(index);
     }
 
+    /// A row if there may be one: it may be vacant, or never have been given.
     pub(super) fn get(&self, index: u32) -> Option<&T> {
         self.chunks
             .get(index as usize / CHUNK)
