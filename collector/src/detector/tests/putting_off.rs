@@ -102,15 +102,22 @@ fn what_is_held_ends_when_the_graph_is_exact() {
     assert_eq!(rig.alerts(Filter::Firing), []);
 }
 
-/// It is not over, but it must not be told either.
-#[test]
-fn a_suspect_that_is_held_is_not_confirmed() {
+/// Two servers that are suspected, about which `a` has been asked and has not answered, and the graph has put something
+/// off.
+fn suspected_and_put_off() -> Rig {
     let mut rig = Rig::new();
     rig.connect("a");
     rig.instances.get_mut("a").unwrap().answers = false;
     two_servers(&mut rig);
     rig.connect("e");
     put_off(&mut rig);
+    rig
+}
+
+/// It is not over, but it must not be told either.
+#[test]
+fn a_suspect_that_is_held_is_not_confirmed() {
+    let mut rig = suspected_and_put_off();
     rig.start("e", handle(0xe1, 0xc1, "E"));
     rig.answer_late("a");
     assert_eq!(rig.alerts(Filter::Suspected).len(), 1);
@@ -122,12 +129,7 @@ fn a_suspect_that_is_held_is_not_confirmed() {
 /// The same, where it is as dead as it seemed.
 #[test]
 fn a_suspect_that_was_held_is_confirmed_when_the_graph_is_exact() {
-    let mut rig = Rig::new();
-    rig.connect("a");
-    rig.instances.get_mut("a").unwrap().answers = false;
-    two_servers(&mut rig);
-    rig.connect("e");
-    put_off(&mut rig);
+    let mut rig = suspected_and_put_off();
     another_handler_that_seems_live(&mut rig);
     rig.answer_late("a");
     assert_eq!(rig.history(), []);
@@ -142,11 +144,7 @@ fn a_suspect_that_was_held_is_confirmed_when_the_graph_is_exact() {
 /// Nothing keeps the graph from being inexact for long. What is dead even so is told.
 #[test]
 fn what_is_dead_in_any_case_is_confirmed_while_the_graph_is_not_exact() {
-    let mut rig = Rig::new();
-    rig.connect("a");
-    rig.instances.get_mut("a").unwrap().answers = false;
-    two_servers(&mut rig);
-    put_off(&mut rig);
+    let mut rig = suspected_and_put_off();
     rig.answer_late("a");
     assert!(rig.detector.settles_at.is_some());
     assert_eq!(rig.history(), [AlertState::Firing]);

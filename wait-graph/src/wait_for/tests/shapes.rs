@@ -196,29 +196,6 @@ fn a_lock_with_many_waiters_is_handed_over() {
     }
 }
 
-/// The holder waits for itself. That this concerns many is left to the full pass, however often it happens.
-#[test]
-fn a_lock_with_many_waiters_whose_holder_dies_and_revives() {
-    let mut shape = Shape::default();
-    let (lock, holder) = (shape.resource(1), shape.task());
-    shape.hold(holder, lock);
-    for _ in 0..MANY {
-        let waiter = shape.task();
-        shape.wait(waiter, Some(lock), None);
-    }
-    assert_eq!(shape.decide(), (0, true));
-    let closing = shape.call(holder, holder);
-    assert_eq!(shape.decide(), (1, false));
-    shape.picture.remove_wait(closing);
-    assert_eq!(shape.decide(), (0, false));
-    assert_eq!(shape.full_pass(), 0);
-    let closing = shape.call(holder, holder);
-    assert_eq!(shape.decide(), (1, false));
-    assert_eq!(shape.full_pass(), MANY + 1);
-    shape.picture.remove_wait(closing);
-    assert_eq!(shape.decide(), (0, true));
-}
-
 /// Many calls that one task handles.
 #[test]
 fn a_hub_with_many_callers_dies_in_the_full_pass() {
