@@ -1,6 +1,6 @@
 //! What the engine costs, shape by shape, at a thousand, 32 thousand and a million open waits, beside what others would do.
 //!
-//! `cargo bench -p standoff-wait-graph --bench engine` prints everything, in about a quarter of an hour, and what was worst.
+//! `cargo bench -p standoff-wait-graph --bench engine` prints everything, in about ten minutes, and what was worst.
 //! After `--`:
 //!
 //! - `--shape NAME`, `--size WAITS`, `--events COUNT` for less;
