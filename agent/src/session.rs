@@ -157,7 +157,10 @@ impl Session {
             }
             if now.saturating_sub(self.last_heartbeat) >= self.heartbeat {
                 self.last_heartbeat = now;
-                return Some(Message::Heartbeat(Heartbeat { events_lost }));
+                return Some(Message::Heartbeat(Heartbeat {
+                    events_lost,
+                    losses: Vec::new(),
+                }));
             }
             if !self.begin_round(table, now) {
                 if self.stage == Stage::Leaving {

@@ -20,7 +20,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use standoff_protocol::api::{Alert, Resolution, Snapshot, Stats};
-use standoff_protocol::stream::{Batch, FromCollector, ProbeAnswer, Process, Started};
+use standoff_protocol::stream::{Batch, FromCollector, ProbeAnswer, Process, Sight, Started};
 use standoff_wait_graph::{Episodes, InstanceId, Limits, WaitGraph};
 
 use crate::alerts::{Alerts, EpisodeId};
@@ -29,7 +29,6 @@ use crate::decode::DecodeError;
 use crate::departures::Departures;
 use crate::detector::judgement::{Confirmed, Suspect};
 use crate::detector::putting_off::PuttingOff;
-use crate::host::Sight;
 use crate::instances::{ConnectionId, INSTANCES_MAX, Identity, Instances, OPEN_SET_SPANS_MAX, Presence};
 use crate::known::{self, InstanceKey};
 use crate::settings::Times;

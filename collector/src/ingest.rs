@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use futures_util::{Stream, StreamExt};
 use standoff_protocol::stream::wait_stream_server::WaitStream;
-use standoff_protocol::stream::{FromCollector, FromInstance, Hello, PROTOCOL_VERSION, TEXT_BYTES_MAX, from_instance};
+use standoff_protocol::stream::{
+    FromCollector, FromInstance, FromRelay, Hello, PROTOCOL_VERSION, TEXT_BYTES_MAX, ToRelay, from_instance,
+};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
@@ -95,6 +97,12 @@ impl WaitStream for Ingest {
         // The stream to the instance must not outlive the collector's will to serve it.
         let outgoing = ReceiverStream::new(outgoing).take_until(self.shutdown.clone().cancelled_owned());
         Ok(Response::new(Box::pin(outgoing)))
+    }
+
+    type RelayStream = Pin<Box<dyn Stream<Item = Result<ToRelay, Status>> + Send>>;
+
+    async fn relay(&self, _: Request<Streaming<FromRelay>>) -> Result<Response<Self::RelayStream>, Status> {
+        Err(Status::unimplemented("relays"))
     }
 }
 

@@ -12,7 +12,6 @@ mod decode;
 mod departures;
 mod describe;
 mod detector;
-mod host;
 mod http;
 mod ingest;
 mod instances;
@@ -26,8 +25,8 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use axum::serve::ListenerExt;
-use standoff_protocol::stream::MESSAGE_BYTES_MAX;
 use standoff_protocol::stream::wait_stream_server::WaitStreamServer;
+use standoff_protocol::stream::{self, MESSAGE_BYTES_MAX, Sight};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -36,7 +35,6 @@ use tonic::transport::server::TcpIncoming;
 pub use settings::{Settings, Times};
 
 use crate::clock::Clock;
-use crate::host::Sight;
 use crate::http::Api;
 use crate::ingest::Ingest;
 use crate::known::{Change, Known, Store, StoreError};
@@ -209,7 +207,7 @@ fn remembered(folder: PathBuf) -> (Option<Store>, Known) {
         }
     };
     known.retain(|key, process| {
-        let dead = host::look(process) == Sight::Dead;
+        let dead = stream::look(process) == Sight::Dead;
         if dead {
             store.remember(Change::Gone(key.clone()));
         }

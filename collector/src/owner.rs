@@ -6,7 +6,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::thread::JoinHandle;
 
 use standoff_protocol::api::{Alert, AlertList, Snapshot};
-use standoff_protocol::stream::FromCollector;
+use standoff_protocol::stream::{self, FromCollector};
 use tokio::sync::{broadcast, mpsc, oneshot};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tonic::Status;
@@ -14,7 +14,6 @@ use tonic::Status;
 use crate::alerts::{Filter, PageToken};
 use crate::clock::Clock;
 use crate::detector::{Detector, Effect, Input, Published, Refusal};
-use crate::host;
 use crate::instances::{ConnectionId, Identity};
 use crate::known::{InstanceKey, Store};
 use crate::settings::Times;
@@ -203,7 +202,7 @@ impl Loop {
             }
             Effect::Look(instance, process) => self.step(Input::Seen {
                 instance,
-                sight: host::look(&process),
+                sight: stream::look(&process),
             }),
             Effect::Remember(change) => {
                 if let Some(store) = &self.store {

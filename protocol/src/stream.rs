@@ -6,8 +6,10 @@
 #[rustfmt::skip]
 mod generated;
 pub mod process;
+mod sight;
 
 pub use generated::*;
+pub use sight::{Sight, look};
 
 /// The version of the protocol that this crate describes.
 pub const PROTOCOL_VERSION: u32 = 1;

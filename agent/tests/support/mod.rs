@@ -13,7 +13,8 @@ use opentelemetry_sdk::trace::SdkTracerProvider;
 use standoff_agent::{Agent, AgentBuilder, OpenSpan, Spans};
 use standoff_protocol::stream::wait_stream_server::{WaitStream, WaitStreamServer};
 use standoff_protocol::stream::{
-    FromCollector, FromInstance, Hello, Probe, ResyncRequest, Welcome, from_collector, from_instance,
+    FromCollector, FromInstance, FromRelay, Hello, Probe, ResyncRequest, ToRelay, Welcome, from_collector,
+    from_instance,
 };
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
@@ -273,6 +274,12 @@ impl WaitStream for Receiving {
             shared.close(nth);
         });
         Ok(Response::new(ReceiverStream::new(stream)))
+    }
+
+    type RelayStream = ReceiverStream<Result<ToRelay, Status>>;
+
+    async fn relay(&self, _: Request<Streaming<FromRelay>>) -> Result<Response<Self::RelayStream>, Status> {
+        Err(Status::unimplemented("this collector serves instances only"))
     }
 }
 

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use standoff_protocol::api::Resolution;
 use standoff_protocol::stream::{
-    Batch, FromCollector, PROTOCOL_VERSION, ProbeAnswer, Process, ResyncRequest, Started, Welcome, from_collector,
+    Batch, FromCollector, PROTOCOL_VERSION, ProbeAnswer, Process, ResyncRequest, Sight, Started, Welcome,
+    from_collector,
 };
 use standoff_wait_graph::{Event, InstanceId, SpanId};
 
@@ -13,7 +14,6 @@ use super::{Detector, Effect, HOUSEKEEPING_EVERY, LOOK_EVERY, Published, Refusal
 use crate::confirm::Verdict;
 use crate::decode::{self, DecodeError};
 use crate::describe;
-use crate::host::Sight;
 use crate::instances::{ConnectionId, Full, Identity, Order, Presence, TooLarge};
 use crate::known;
 

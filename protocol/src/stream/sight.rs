@@ -4,14 +4,14 @@ use std::fs;
 use std::io::ErrorKind;
 use std::sync::LazyLock;
 
+use super::Process;
+use super::process::{Stat, this_host};
 use rustix::io::Errno;
 use rustix::process::{Pid, test_kill_process};
-use standoff_protocol::stream::Process;
-use standoff_protocol::stream::process::{Stat, this_host};
 
 /// What can be seen of a process from here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Sight {
+pub enum Sight {
     /// It is there.
     Alive,
     /// It was on this host, and is no more.
@@ -24,7 +24,7 @@ pub(crate) enum Sight {
 static THIS_HOST: LazyLock<Option<String>> = LazyLock::new(this_host);
 
 /// Looks a process up.
-pub(crate) fn look(process: &Process) -> Sight {
+pub fn look(process: &Process) -> Sight {
     if process.host.is_empty() || THIS_HOST.as_ref() != Some(&process.host) {
         return Sight::Unknown;
     }
