@@ -127,6 +127,20 @@ pub struct Member {
     pub units: u32,
 }
 
+impl Role {
+    /// The names in it.
+    pub(crate) fn texts(&self) -> impl Iterator<Item = &Arc<str>> {
+        let (resources, more): (&[Arc<str>], _) = match self {
+            Self::Call(call) => (call.target.as_slice(), call.group.as_ref().map(|group| &group.name)),
+            Self::Handle(handle) => (&handle.resources, None),
+            Self::Hold(hold) => (&hold.resources, None),
+            Self::Member(member) => (&member.resources, None),
+            Self::Structural => (&[], None),
+        };
+        resources.iter().chain(more)
+    }
+}
+
 /// What can happen.
 #[derive(Clone, Debug)]
 pub enum Event {

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::anomalies::has_long_name;
 use crate::slab::Slot;
 use crate::span::{Event, InstanceId, Role, Span, SpanId};
 
@@ -54,6 +55,7 @@ impl Spans {
             self.anomalies.contradicting_starts += u64::from(!is_same(refused, span));
             return false;
         }
+        self.anomalies.long_names += u64::from(has_long_name(span));
         let is_gone = self.gone.contains(&span.instance);
         let has_instance = self.enter(span.instance);
         let state = if self.early_finishes.forget(&span.id) {

@@ -19,7 +19,7 @@ const INSTANCES: u8 = 6;
 const NAMES: u8 = 7;
 /// Of a span that names several resources.
 const RESOURCES_MAX: u8 = 4;
-/// Longer than any name that is inlined, cut or padded somewhere.
+/// Longer than any name that is inlined, cut, padded, or nothing odd.
 const LONG_NAME: usize = 5000;
 
 /// Longer than anything is remembered. The engine keeps times in 64 bits, which is six hundred of these; what is said to

@@ -12,6 +12,7 @@ use standoff_wait_graph::{Anomalies, Event, InstanceId, Limits, Role, Span, Span
 
 use super::links::Links;
 use super::memory::Memory;
+use super::oddities;
 use super::parents::Parents;
 use super::served::Served;
 
@@ -166,6 +167,7 @@ impl Facts {
             self.anomalies.contradicting_starts += u64::from(!same_content(known, &span));
             return false;
         }
+        self.anomalies.long_names += u64::from(oddities::is_wordy(&span));
         let is_gone = self.gone.contains(&span.instance);
         let has_instance = self.instance(span.instance).is_some();
         if has_instance {

@@ -2,9 +2,29 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use standoff_wait_graph::{Role, SpanId};
+use standoff_wait_graph::{Role, Span, SpanId};
 
 use super::facts::Facts;
+
+/// More is not a name but data.
+const NAME_BYTES_MAX: usize = 4096;
+
+/// Whether some text of a span is longer than names are.
+pub(crate) fn is_wordy(span: &Span) -> bool {
+    let mut texts: Vec<&str> = vec![&span.name];
+    texts.extend(span.conversation.as_deref());
+    match &span.role {
+        Role::Call(call) => {
+            texts.extend(call.target.as_deref());
+            texts.extend(call.group.as_ref().map(|group| &*group.name));
+        }
+        Role::Handle(handle) => texts.extend(handle.resources.iter().map(|it| &**it)),
+        Role::Hold(hold) => texts.extend(hold.resources.iter().map(|it| &**it)),
+        Role::Member(member) => texts.extend(member.resources.iter().map(|it| &**it)),
+        Role::Structural => {}
+    }
+    texts.iter().any(|text| text.len() > NAME_BYTES_MAX)
+}
 
 /// How many spans are named as a parent and not known.
 pub(crate) fn unknown_parents(facts: &Facts) -> usize {

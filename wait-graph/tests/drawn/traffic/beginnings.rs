@@ -8,6 +8,11 @@ use super::acts::{Beneath, By, Link, Names, Pick};
 use super::{IDS, Traffic, conversation_name, resources_occupied, target};
 use crate::history::Input;
 
+/// Longer than a name that is nothing odd.
+const LONG_NAME: usize = 5000;
+/// So that a history of a few hundred spans has one, and a short one can do without.
+const LONG_NAME_EVERY: u64 = 50;
+
 impl Traffic {
     pub(super) fn accept(
         &mut self,
@@ -128,6 +133,14 @@ impl Traffic {
         self.start_span(instance, parent, task, conversation, role);
     }
 
+    /// Few of them differ, and one in a while is no name at all.
+    fn span_name(&self) -> Arc<str> {
+        if self.spans.is_multiple_of(LONG_NAME_EVERY) {
+            return "z".repeat(LONG_NAME).into();
+        }
+        format!("request-{}", self.spans % 3).into()
+    }
+
     pub(super) fn start(&mut self, instance: InstanceId, parent: Option<Parent>, role: Role) -> SpanId {
         self.start_span(instance, parent, None, None, role)
     }
@@ -148,7 +161,7 @@ impl Traffic {
             instance,
             parent,
             task,
-            name: format!("request-{}", self.spans % 3).into(),
+            name: self.span_name(),
             conversation,
             role,
             started_at: self.now,
