@@ -33,6 +33,7 @@
 mod agent;
 mod backoff;
 mod capture;
+mod conversation;
 #[cfg(test)]
 #[path = "../tests/support/mirror.rs"]
 mod mirror;

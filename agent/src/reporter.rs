@@ -9,30 +9,24 @@ use std::time::{Duration, Instant};
 use opentelemetry::Context;
 use standoff_protocol::stream::wait_stream_client::WaitStreamClient;
 use standoff_protocol::stream::{
-    FromCollector, FromInstance, Hello, Instance, MESSAGE_BYTES_MAX, PROTOCOL_VERSION, Process, from_collector,
+    FromCollector, FromInstance, Hello, Instance, MESSAGE_BYTES_MAX, PROTOCOL_VERSION, Process,
 };
 use tokio::sync::Notify;
-use tokio::sync::mpsc::{self, error::TrySendError};
+use tokio::sync::mpsc;
 use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Status, Streaming};
 
 use crate::backoff::{self, Backoff};
-use crate::session::{Sent, Session};
+use crate::conversation::{Conversation, Heard, OUTGOING_MAX, Outgoing, Room, WELCOME_WITHIN};
+use crate::session::Sent;
 use crate::settings::Settings;
 use crate::table::OpenTable;
 use crate::{Connection, Counters, StartError};
 
-/// Messages that wait for the connection: 8,192 spans for each flush, and 20 MB if every text is at its limit. What is
-/// due beyond that stays in the open table.
-const OUTGOING_MAX: usize = 16;
-
 /// How long an attempt to connect may take. A host that does not answer is asked again soon.
 const CONNECT_WITHIN: Duration = Duration::from_secs(1);
-
-/// How long the collector may take to say welcome: it may have thousands of instances to welcome at once.
-const WELCOME_WITHIN: Duration = Duration::from_secs(5);
 
 /// How often HTTP/2 asks whether the peer is there, and how long the peer may take. Finds out about hosts that vanish.
 const KEEP_ALIVE: Duration = Duration::from_secs(5);
@@ -143,11 +137,6 @@ impl Shared {
     fn count(&self, before: Sent, after: Sent) {
         self.started_sent.fetch_add(after.started - before.started, Relaxed);
         self.finished_sent.fetch_add(after.finished - before.finished, Relaxed);
-    }
-
-    fn events_lost(&self) -> u64 {
-        let dropped = self.table.dropped();
-        dropped.spans + dropped.structural + dropped.finishes
     }
 
     async fn until_stopping(&self) {
@@ -269,16 +258,11 @@ impl Reporter<'_> {
             instance: Some(instance.clone()),
             lease_ms: u32::try_from(lease.as_millis()).unwrap_or(u32::MAX),
         };
-        // Three times in a lease at least: one late heartbeat is no reason to be taken for silent.
-        let mut session = Session::new(hello, (*heartbeat).min(*lease / 3), self.shared.now());
-        let (outgoing, queue) = mpsc::channel(OUTGOING_MAX);
-        let pump = Pump {
-            shared: self.shared,
-            outgoing,
-            progress: Instant::now(),
-        };
-        // The collector may wait for the hello before it answers at all.
-        pump.one(&mut session);
+        let mut conversation = Conversation::new(hello, *heartbeat, *lease, self.shared.now());
+        let (mut outgoing, queue) = mpsc::channel(OUTGOING_MAX);
+        if let Some(hello) = conversation.hello(&self.shared.table, self.shared.now()) {
+            Outgoing::send(&mut outgoing, hello);
+        }
 
         // The client keeps the connection for as long as it lives.
         let (_client, incoming) = tokio::select! {
@@ -287,7 +271,7 @@ impl Reporter<'_> {
             }
             () = self.shared.until_stopping() => return Ok(Ended::Lost),
         };
-        self.converse(session, pump, incoming).await
+        self.converse(conversation, outgoing, incoming).await
     }
 
     async fn connect(&self, queue: mpsc::Receiver<FromInstance>) -> Result<(Client, Streaming<FromCollector>), Status> {
@@ -304,37 +288,33 @@ impl Reporter<'_> {
     /// Takes turns in speaking and listening, until either side hangs up.
     async fn converse(
         &self,
-        mut session: Session,
-        mut pump: Pump<'_>,
+        mut conversation: Conversation,
+        mut outgoing: mpsc::Sender<FromInstance>,
         mut incoming: Streaming<FromCollector>,
     ) -> Result<Ended, Status> {
         let mut flush = interval(self.shared.settings.flush_every);
         flush.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let welcome_by = Instant::now() + WELCOME_WITHIN;
-        let mut welcomed = false;
+        conversation.accepted(self.shared.now());
         loop {
             tokio::select! {
-                _ = flush.tick() => {
-                    session.tick();
-                    if !welcomed && Instant::now() >= welcome_by {
-                        return Ok(Ended::Lost);
-                    }
-                }
+                _ = flush.tick() => if conversation.tick(self.shared.now()).is_err() {
+                    return Ok(Ended::Lost);
+                },
                 message = incoming.message() => match message? {
-                    // A later version may say what this one does not understand.
-                    Some(message) => if let Some(message) = message.message {
-                        self.hear(message, &mut session, &mut welcomed);
-                    },
+                    Some(message) => self.hear(message, &mut conversation),
                     None => return Ok(Ended::Lost),
                 },
-                () = self.shared.until_stopping(), if !session.is_leaving() => session.leave(),
+                () = self.shared.until_stopping(), if !conversation.is_leaving() => conversation.leave(),
             }
-            if pump.all(&mut session).is_err() {
+            let before = conversation.sent();
+            let pumped = conversation.pump(&self.shared.table, || self.shared.now(), &mut outgoing);
+            self.shared.count(before, conversation.sent());
+            if pumped.is_err() {
                 return Ok(Ended::Lost);
             }
-            if session.has_left() {
+            if conversation.has_left() {
                 // Closing our half lets everything queued be delivered; then the collector closes its own.
-                drop(pump);
+                drop(outgoing);
                 let closed = async { while let Ok(Some(_)) = incoming.message().await {} };
                 drop(timeout(CLOSE_WITHIN, closed).await);
                 return Ok(Ended::Left);
@@ -342,69 +322,31 @@ impl Reporter<'_> {
         }
     }
 
-    fn hear(&self, message: from_collector::Message, session: &mut Session, welcomed: &mut bool) {
-        match message {
-            from_collector::Message::Welcome(welcome) => {
-                session.welcome(&welcome);
-                if !*welcomed {
-                    *welcomed = true;
-                    self.shared.sessions.fetch_add(1, Relaxed);
-                    self.shared.set_connection(Connection::Connected);
-                }
+    fn hear(&self, message: FromCollector, conversation: &mut Conversation) {
+        match conversation.hear(message, &self.shared.table, self.shared.now()) {
+            Heard::Welcome => {
+                self.shared.sessions.fetch_add(1, Relaxed);
+                self.shared.set_connection(Connection::Connected);
             }
-            from_collector::Message::ResyncRequest(_) => session.resync(),
-            from_collector::Message::Probe(probe) => {
-                if !session.probe(&probe, &self.shared.table, self.shared.now()) {
-                    self.shared.probes_dropped.fetch_add(1, Relaxed);
-                }
+            Heard::ProbeDropped => {
+                self.shared.probes_dropped.fetch_add(1, Relaxed);
             }
+            Heard::Other => {}
         }
     }
 }
 
-/// Moves messages from the session to the connection, as long as it has room.
-struct Pump<'a> {
-    shared: &'a Shared,
-    outgoing: mpsc::Sender<FromInstance>,
-    /// When the connection last had room.
-    progress: Instant,
-}
-
-/// The connection is closed, or has had no room for as long as the lease.
-struct Stuck;
-
-impl Pump<'_> {
-    /// Moves one message. The connection is new and has room.
-    fn one(&self, session: &mut Session) {
-        if let Ok(permit) = self.outgoing.try_reserve()
-            && let Some(message) = self.next(session)
-        {
-            permit.send(message);
+impl Outgoing for mpsc::Sender<FromInstance> {
+    fn room(&self) -> Room {
+        match self.capacity() {
+            _ if self.is_closed() => Room::Closed,
+            0 => Room::Full,
+            _ => Room::Yes,
         }
     }
 
-    /// Moves all there are.
-    fn all(&mut self, session: &mut Session) -> Result<(), Stuck> {
-        loop {
-            match self.outgoing.try_reserve() {
-                Ok(permit) => {
-                    self.progress = Instant::now();
-                    match self.next(session) {
-                        Some(message) => permit.send(message),
-                        None => return Ok(()),
-                    }
-                }
-                // Without news for a lease, the collector has given us up too.
-                Err(TrySendError::Full(())) if self.progress.elapsed() < self.shared.settings.lease => return Ok(()),
-                Err(TrySendError::Full(()) | TrySendError::Closed(())) => return Err(Stuck),
-            }
-        }
-    }
-
-    fn next(&self, session: &mut Session) -> Option<FromInstance> {
-        let before = session.sent;
-        let message = session.next(&self.shared.table, self.shared.events_lost(), self.shared.now());
-        self.shared.count(before, session.sent);
-        message.map(|message| FromInstance { message: Some(message) })
+    fn send(&mut self, message: FromInstance) {
+        // Nobody else sends, so there is still room. If the connection has ended meanwhile, it is noticed the next time.
+        drop(self.try_send(message));
     }
 }
