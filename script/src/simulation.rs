@@ -22,6 +22,7 @@ use rand::{RngExt as _, SeedableRng as _};
 use crate::script::{Name, Script};
 
 pub(crate) mod agenda;
+mod driving;
 mod event;
 mod program;
 mod queues;
@@ -222,14 +223,19 @@ impl Simulation {
 
     /// Until when something is put off, because the instance in which it is to happen stands still.
     fn put_off(&mut self, happening: Happening) -> Option<Duration> {
-        let stalls = self.settings.stalls?;
+        if self.is_winding_down {
+            return None;
+        }
         let instance = match happening {
             Happening::Begins { client } => self.program.servers.len() + client,
             Happening::GoesOn(task) => self.tasks[task].instance,
             Happening::Arrives(wait) => self.waits[wait].server()?,
             Happening::IsAnswered(wait) | Happening::TimesOut(wait) => self.tasks[self.waits[wait].task].instance,
         };
-        if self.instances[instance].stalled_until <= self.now && self.dice.random_ratio(1, stalls.one_in.max(2)) {
+        if let Some(stalls) = self.settings.stalls
+            && self.instances[instance].stalled_until <= self.now
+            && self.dice.random_ratio(1, stalls.one_in.max(2))
+        {
             self.instances[instance].stalled_until = self.now.saturating_add(self.random_time(stalls.duration_max));
         }
         Some(self.instances[instance].stalled_until).filter(|until| *until > self.now)
@@ -269,14 +275,9 @@ impl Iterator for Simulation {
     type Item = (Duration, Event);
 
     fn next(&mut self) -> Option<Self::Item> {
-        loop {
-            if let Some(event) = self.untold.pop_front() {
-                return Some((self.now, event));
-            }
-            if !self.advance() {
-                return None;
-            }
-        }
+        while self.untold.is_empty() && self.advance() {}
+        let event = self.untold.pop_front()?;
+        Some((self.now, event))
     }
 }
 
