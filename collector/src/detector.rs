@@ -20,7 +20,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use standoff_protocol::api::{Alert, Resolution, Snapshot, Stats};
-use standoff_protocol::stream::{Batch, FromCollector, ProbeAnswer, Process, Sight, Started};
+use standoff_protocol::stream::{Batch, FromCollector, Heartbeat, ProbeAnswer, Process, Sight, Started};
 use standoff_wait_graph::{Episodes, InstanceId, Limits, WaitGraph};
 
 use crate::alerts::{Alerts, EpisodeId};
@@ -71,7 +71,10 @@ pub(crate) enum Input {
     /// It says what has started and finished since.
     Batch { connection: ConnectionId, batch: Batch },
     /// It lives.
-    Heartbeat { connection: ConnectionId, events_lost: u64 },
+    Heartbeat {
+        connection: ConnectionId,
+        heartbeat: Heartbeat,
+    },
     /// It answers a probe.
     ProbeAnswer {
         connection: ConnectionId,
@@ -81,6 +84,10 @@ pub(crate) enum Input {
     Goodbye { connection: ConnectionId },
     /// Its connection has ended.
     Disconnected { connection: ConnectionId },
+    /// Its relay, which is on its host, has seen that its process is no more.
+    Died { connection: ConnectionId },
+    /// A relay's stream has ended, and all these connections with it.
+    RelayEnded { connections: Vec<ConnectionId> },
     /// Its process was looked for.
     Seen { instance: InstanceId, sight: Sight },
     /// The time that [`Detector::wake_at`] named has come.
@@ -213,21 +220,23 @@ impl Detector {
                 complete,
             } => self.open_set(now, connection, spans, complete),
             Input::Batch { connection, batch } => self.batch(now, connection, batch),
-            Input::Heartbeat {
-                connection,
-                events_lost,
-            } => {
+            Input::Heartbeat { connection, heartbeat } => {
                 if let Some(instance) = self.heard(now, connection).and_then(|id| self.instances.get_mut(id)) {
-                    instance.events_lost = events_lost;
+                    instance.events_lost = heartbeat.events_lost;
                 }
             }
             Input::ProbeAnswer { connection, answer } => self.probe_answer(now, connection, &answer),
-            Input::Goodbye { connection } => {
+            Input::Goodbye { connection } | Input::Died { connection } => {
                 if let Some(instance) = self.instances.of(connection) {
                     self.gone(now, instance);
                 }
             }
             Input::Disconnected { connection } => self.disconnected(now, connection),
+            Input::RelayEnded { connections } => {
+                for connection in connections {
+                    self.disconnected(now, connection);
+                }
+            }
             Input::Seen { instance, sight } => self.seen(now, instance, sight),
             Input::Tick => {}
         }

@@ -1,45 +1,78 @@
 //! The server of the native stream: one task for each connection, which checks the handshake and passes messages on.
 
+mod hello;
+mod instance;
+mod relay;
+
 use std::pin::Pin;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use futures_util::{Stream, StreamExt};
 use standoff_protocol::stream::wait_stream_server::WaitStream;
 use standoff_protocol::stream::{
-    FromCollector, FromInstance, FromRelay, Hello, PROTOCOL_VERSION, TEXT_BYTES_MAX, ToRelay, from_instance,
+    FromCollector, FromInstance, FromRelay, PROTOCOL_VERSION, RelayWelcome, ToRelay, from_instance, from_relay,
 };
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
-use tonic::{Request, Response, Status, Streaming};
+use tonic::{Code, Request, Response, Status, Streaming};
 
+use crate::channels::Channels;
 use crate::detector::Input;
-use crate::instances::{ConnectionId, Identity};
-use crate::known::InstanceKey;
-use crate::owner::{Message, OUTBOX_MAX, Owner, ShuttingDown};
+use crate::ingest::relay::Relay;
+use crate::instances::{ConnectionId, INSTANCES_MAX};
+use crate::owner::{Message, OUTBOX_MAX, Outbox, Owner, ShuttingDown};
 
-/// The longest lease that an instance may ask for. Silence beyond it helps nobody.
-const LEASE_MAX: Duration = Duration::from_secs(300);
+pub(crate) use relay::takes_none;
 
 /// How long an instance may take to introduce itself. Libraries send their hello with the request.
 const HELLO_WITHIN: Duration = Duration::from_secs(5);
+
+/// The most relays at once: one for each host, if all the instances that there can be were alone on theirs.
+const RELAYS_MAX: usize = INSTANCES_MAX;
 
 /// Serves the native stream.
 #[derive(Debug)]
 pub(crate) struct Ingest {
     owner: Owner,
+    /// How often to be heard of is asked of relays.
+    heartbeat: Duration,
     shutdown: CancellationToken,
-    last_connection: AtomicU64,
+    connections: Connections,
+    /// One permit for each relay that may still connect.
+    relays: Arc<Semaphore>,
+}
+
+/// Numbers connections.
+#[derive(Clone, Debug, Default)]
+struct Connections(Arc<AtomicU64>);
+
+impl Connections {
+    fn next(&self) -> ConnectionId {
+        ConnectionId(self.0.fetch_add(1, Ordering::Relaxed) + 1)
+    }
 }
 
 impl Ingest {
-    pub(crate) fn new(owner: Owner, shutdown: CancellationToken) -> Self {
+    pub(crate) fn new(owner: Owner, heartbeat: Duration, shutdown: CancellationToken) -> Self {
         Self {
             owner,
+            heartbeat,
             shutdown,
-            last_connection: AtomicU64::new(0),
+            connections: Connections::default(),
+            relays: Arc::new(Semaphore::new(RELAYS_MAX)),
         }
+    }
+
+    /// The first message of a stream.
+    async fn first<T>(&self, incoming: &mut Streaming<T>) -> Result<Option<T>, Status> {
+        let first = tokio::select! {
+            first = tokio::time::timeout(HELLO_WITHIN, incoming.message()) => first,
+            () = self.shutdown.cancelled() => return Err(unavailable(ShuttingDown)),
+        };
+        first.map_err(|_| Status::deadline_exceeded("nobody has said who this is"))?
     }
 }
 
@@ -52,47 +85,47 @@ impl WaitStream for Ingest {
         request: Request<Streaming<FromInstance>>,
     ) -> Result<Response<Self::ConnectStream>, Status> {
         let mut incoming = request.into_inner();
-        let first = tokio::select! {
-            first = tokio::time::timeout(HELLO_WITHIN, incoming.message()) => first,
-            () = self.shutdown.cancelled() => return Err(unavailable(ShuttingDown)),
-        };
-        let first = first.map_err(|_| Status::deadline_exceeded("the instance has not said who it is"))??;
+        let first = self.first(&mut incoming).await?;
         let Some(from_instance::Message::Hello(hello)) = first.and_then(|it| it.message) else {
             return Err(Status::invalid_argument(
                 "the first message of a stream must be a hello",
             ));
         };
-        let identity = identity(hello)?;
-        let connection = ConnectionId(self.last_connection.fetch_add(1, Ordering::Relaxed) + 1);
+        let identity = hello::identity(hello)?;
+        let connection = self.connections.next();
         tracing::info!(
             connection = connection.0,
             instance = identity.key.instance_id,
             "instance connected"
         );
-        let (outbox, outgoing) = mpsc::channel(OUTBOX_MAX);
+        let (messages, outgoing) = mpsc::channel(OUTBOX_MAX);
         let reading = CancellationToken::new();
+        let outbox = Outbox::Stream {
+            messages,
+            _reading: reading.clone().drop_guard(),
+        };
         self.owner
             .tell(Message::Connected {
                 connection,
                 identity,
                 outbox,
-                reading: reading.clone().drop_guard(),
             })
             .await
             .map_err(unavailable)?;
         let (owner, shutdown) = (self.owner.clone(), self.shutdown.clone());
         tokio::spawn(async move {
-            tokio::select! {
-                () = shutdown.cancelled() => {}
-                () = reading.cancelled() => {}
-                () = read(connection, incoming, &owner) => {}
-            }
+            let read = tokio::select! {
+                () = shutdown.cancelled() => Ok(()),
+                () = reading.cancelled() => Ok(()),
+                read = instance::read(connection, incoming, &owner) => read,
+            };
             tracing::info!(connection = connection.0, "instance disconnected");
+            let ended = match read {
+                Ok(()) => Message::Input(Input::Disconnected { connection }),
+                Err(status) => Message::Unreadable { connection, status },
+            };
             // If the owner is gone, so is everything that it knew.
-            owner
-                .tell(Message::Input(Input::Disconnected { connection }))
-                .await
-                .ok();
+            owner.tell(ended).await.ok();
         });
         // The stream to the instance must not outlive the collector's will to serve it.
         let outgoing = ReceiverStream::new(outgoing).take_until(self.shutdown.clone().cancelled_owned());
@@ -101,85 +134,66 @@ impl WaitStream for Ingest {
 
     type RelayStream = Pin<Box<dyn Stream<Item = Result<ToRelay, Status>> + Send>>;
 
-    async fn relay(&self, _: Request<Streaming<FromRelay>>) -> Result<Response<Self::RelayStream>, Status> {
-        Err(Status::unimplemented("relays"))
-    }
-}
-
-/// Passes on what the instance says, until it ends or breaks the protocol.
-async fn read(connection: ConnectionId, mut incoming: Streaming<FromInstance>, owner: &Owner) {
-    loop {
-        let message = match incoming.message().await {
-            Ok(Some(FromInstance { message: Some(message) })) => message,
-            // A message of a later protocol version, of which we know nothing.
-            Ok(Some(FromInstance { message: None })) => continue,
-            Ok(None) => return,
-            Err(status) => {
-                tracing::debug!(connection = connection.0, %status, "stream broken");
-                return;
+    async fn relay(&self, request: Request<Streaming<FromRelay>>) -> Result<Response<Self::RelayStream>, Status> {
+        let permit = Arc::clone(&self.relays)
+            .try_acquire_owned()
+            .map_err(|_| Status::resource_exhausted(format!("{RELAYS_MAX} relays are connected already")))?;
+        let mut incoming = request.into_inner();
+        let first = self.first(&mut incoming).await?;
+        let Some(FromRelay {
+            channel: 0,
+            message: Some(from_relay::Message::Hello(hello)),
+        }) = first
+        else {
+            return Err(Status::invalid_argument(
+                "the first message of a relay's stream must be a hello on channel 0",
+            ));
+        };
+        let name = hello::relay_name(hello)?;
+        let connection = self.connections.next();
+        tracing::info!(connection = connection.0, relay = name, "relay connected");
+        let welcome = RelayWelcome {
+            protocol_version: PROTOCOL_VERSION,
+            heartbeat_ms: u32::try_from(self.heartbeat.as_millis()).unwrap_or(u32::MAX),
+        };
+        let reading = CancellationToken::new();
+        let channels = Arc::new(Channels::new(welcome, reading.clone()));
+        let relay = Relay {
+            name,
+            channels: Arc::clone(&channels),
+            connections: self.connections.clone(),
+            owner: self.owner.clone(),
+        };
+        let shutdown = self.shutdown.clone();
+        tokio::spawn(async move {
+            let read = tokio::select! {
+                () = shutdown.cancelled() => Ok(()),
+                () = reading.cancelled() => Ok(()),
+                read = relay.read(incoming) => read,
+            };
+            if let Err(status) = &read {
+                tracing::warn!(relay = relay.name, %status, "relay refused");
             }
-        };
-        let Some(input) = input(connection, message) else {
-            continue;
-        };
-        if owner.tell(Message::Input(input)).await.is_err() {
-            return;
-        }
+            relay.channels.end(read.err());
+            let connections = relay.channels.take_open();
+            tracing::info!(
+                connection = connection.0,
+                relay = relay.name,
+                channels = connections.len(),
+                "relay disconnected"
+            );
+            let ended = Input::RelayEnded { connections };
+            relay.owner.tell(Message::Input(ended)).await.ok();
+            drop(permit);
+        });
+        let outgoing = channels.outgoing().take_until(self.shutdown.clone().cancelled_owned());
+        Ok(Response::new(Box::pin(outgoing)))
     }
 }
 
-fn input(connection: ConnectionId, message: from_instance::Message) -> Option<Input> {
-    Some(match message {
-        // Once is enough.
-        from_instance::Message::Hello(_) => return None,
-        from_instance::Message::OpenSet(set) => Input::OpenSet {
-            connection,
-            spans: set.spans,
-            complete: set.complete,
-        },
-        from_instance::Message::Batch(batch) => Input::Batch { connection, batch },
-        from_instance::Message::Heartbeat(heartbeat) => Input::Heartbeat {
-            connection,
-            events_lost: heartbeat.events_lost,
-        },
-        from_instance::Message::ProbeAnswer(answer) => Input::ProbeAnswer { connection, answer },
-        from_instance::Message::Goodbye(_) => Input::Goodbye { connection },
-    })
-}
-
-fn identity(hello: Hello) -> Result<Identity, Status> {
-    if hello.protocol_version != PROTOCOL_VERSION {
-        return Err(Status::failed_precondition(format!(
-            "this collector speaks protocol version {PROTOCOL_VERSION}, the instance speaks {}: use the same release \
-             of both",
-            hello.protocol_version
-        )));
-    }
-    let instance = hello.instance.unwrap_or_default();
-    if instance.instance_id.is_empty() {
-        return Err(Status::invalid_argument(
-            "the hello names no instance: set service.instance.id",
-        ));
-    }
-    let texts = [
-        &instance.instance_id,
-        &instance.service_name,
-        &instance.service_namespace,
-    ];
-    if texts.iter().any(|text| text.len() > TEXT_BYTES_MAX) {
-        return Err(Status::invalid_argument(format!(
-            "the instance's names are longer than the {TEXT_BYTES_MAX} bytes that are accepted"
-        )));
-    }
-    Ok(Identity {
-        key: InstanceKey {
-            instance_id: instance.instance_id,
-            incarnation: instance.incarnation,
-        },
-        service: instance.service_name,
-        process: instance.process.unwrap_or_default(),
-        lease: (hello.lease_ms > 0).then(|| Duration::from_millis(hello.lease_ms.into()).min(LEASE_MAX)),
-    })
+/// Whether a stream has ended because of what was said on it.
+fn is_unreadable(status: &Status) -> bool {
+    matches!(status.code(), Code::InvalidArgument | Code::OutOfRange)
 }
 
 fn unavailable(error: ShuttingDown) -> Status {

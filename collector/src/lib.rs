@@ -6,6 +6,7 @@
 //! instances (`known`), each of which talks to the owner through its bounded queue only.
 
 mod alerts;
+mod channels;
 mod clock;
 mod confirm;
 mod decode;
@@ -111,15 +112,15 @@ impl Collector {
             servers: TaskTracker::new(),
             owner: thread,
         };
-        collector.serve_stream(stream, owner.clone());
+        collector.serve_stream(stream, owner.clone(), settings.times.heartbeat);
         collector.serve_http(http, Api { owner, shutdown });
         tracing::info!(http = %collector.http, stream = %collector.stream, "collector listens");
         Ok(collector)
     }
 
     /// Small messages are sent at once on both: a probe that waits for an acknowledgement makes the alert 40 ms late.
-    fn serve_stream(&self, listener: TcpListener, owner: Owner) {
-        let service = WaitStreamServer::new(Ingest::new(owner, self.shutdown.clone()))
+    fn serve_stream(&self, listener: TcpListener, owner: Owner, heartbeat: Duration) {
+        let service = WaitStreamServer::new(Ingest::new(owner, heartbeat, self.shutdown.clone()))
             .max_decoding_message_size(MESSAGE_BYTES_MAX);
         let serve = tonic::transport::Server::builder()
             .http2_keepalive_interval(Some(KEEP_ALIVE))

@@ -3,6 +3,7 @@
 //! Everything else talks to it through one bounded queue. It never waits for an instance, a reader or the disk.
 
 use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
 use std::thread::JoinHandle;
 
 use standoff_protocol::api::{Alert, AlertList, Snapshot};
@@ -12,8 +13,10 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use tonic::Status;
 
 use crate::alerts::{Filter, PageToken};
+use crate::channels::{Channels, TakesNone};
 use crate::clock::Clock;
 use crate::detector::{Detector, Effect, Input, Published, Refusal};
+use crate::ingest;
 use crate::instances::{ConnectionId, Identity};
 use crate::known::{InstanceKey, Store};
 use crate::settings::Times;
@@ -22,14 +25,44 @@ use crate::settings::Times;
 /// keep their state and send it later.
 const QUEUE_MAX: usize = 1024;
 
-/// Messages that wait to be sent to one instance. An instance that takes none for so long is disconnected.
+/// Messages that wait to be sent to one instance. An instance that takes none for so long is disconnected, and so is the
+/// relay that it is connected through.
 pub(crate) const OUTBOX_MAX: usize = 64;
 
 /// Events that a slow listener may be behind. One that is further behind begins again with a snapshot.
 const PUBLISHED_MAX: usize = 256;
 
-/// What is sent to one instance; an error ends the stream.
-pub(crate) type Outbox = mpsc::Sender<Result<FromCollector, Status>>;
+/// Where messages to one instance go.
+#[derive(Debug)]
+pub(crate) enum Outbox {
+    /// To a stream of its own, which ends after an error. The guard ends the reading of what the instance says once the
+    /// owner has no more use for it.
+    Stream {
+        messages: mpsc::Sender<Result<FromCollector, Status>>,
+        _reading: DropGuard,
+    },
+    /// To a channel of its relay's stream.
+    Channel(Arc<Channels>, u64),
+}
+
+impl Outbox {
+    fn put(&self, message: FromCollector) -> Result<(), TakesNone> {
+        match self {
+            Self::Stream { messages, .. } => messages.try_send(Ok(message)).map_err(|_| TakesNone),
+            Self::Channel(channels, channel) => match message.message {
+                Some(message) => channels.put(*channel, message),
+                None => Ok(()),
+            },
+        }
+    }
+
+    fn refuse(self, status: Status) -> Result<(), TakesNone> {
+        match self {
+            Self::Stream { messages, .. } => messages.try_send(Err(status)).map_err(|_| TakesNone),
+            Self::Channel(channels, channel) => channels.refuse(channel, &status),
+        }
+    }
+}
 
 /// What the owner is told and asked.
 #[derive(Debug)]
@@ -39,11 +72,11 @@ pub(crate) enum Message {
         connection: ConnectionId,
         identity: Identity,
         outbox: Outbox,
-        /// Ends the reading of what the instance says once the owner has no more use for it.
-        reading: DropGuard,
     },
-    /// Something has happened on its connection.
+    /// Something has happened on a connection.
     Input(Input),
+    /// An instance has said what cannot be understood; it is to hear why.
+    Unreadable { connection: ConnectionId, status: Status },
     /// Somebody asks for a page of alerts.
     List {
         filter: Filter,
@@ -119,7 +152,7 @@ struct Loop {
     detector: Detector,
     store: Option<Store>,
     published: broadcast::Sender<Published>,
-    connections: HashMap<ConnectionId, (Outbox, DropGuard)>,
+    connections: HashMap<ConnectionId, Outbox>,
 }
 
 impl Loop {
@@ -144,16 +177,34 @@ impl Loop {
                 connection,
                 identity,
                 outbox,
-                reading,
             } => {
-                self.connections.insert(connection, (outbox, reading));
+                self.connections.insert(connection, outbox);
                 self.step(Input::Connected { connection, identity });
             }
             Message::Input(input) => {
-                if let Input::Disconnected { connection } = &input {
-                    self.connections.remove(connection);
+                match &input {
+                    Input::Disconnected { connection } | Input::Died { connection } => {
+                        self.connections.remove(connection);
+                    }
+                    Input::RelayEnded { connections } => {
+                        for connection in connections {
+                            self.connections.remove(connection);
+                        }
+                    }
+                    Input::Connected { .. }
+                    | Input::OpenSet { .. }
+                    | Input::Batch { .. }
+                    | Input::Heartbeat { .. }
+                    | Input::ProbeAnswer { .. }
+                    | Input::Goodbye { .. }
+                    | Input::Seen { .. }
+                    | Input::Tick => {}
                 }
                 self.step(input);
+            }
+            Message::Unreadable { connection, status } => {
+                self.end(connection, status);
+                self.step(Input::Disconnected { connection });
             }
             Message::List {
                 filter,
@@ -176,29 +227,52 @@ impl Loop {
         }
     }
 
+    /// An instance, or its relay, takes no messages. It is to connect again.
+    fn give_up(&mut self, connection: ConnectionId) {
+        match self.connections.remove(&connection) {
+            Some(Outbox::Channel(channels, channel)) => {
+                tracing::warn!(
+                    connection = connection.0,
+                    channel,
+                    "the relay takes no messages; disconnecting it"
+                );
+                // Whoever reads it tells of the end of all its channels.
+                channels.end(Some(ingest::takes_none(TakesNone)));
+            }
+            // Without its outbox the stream ends.
+            Some(Outbox::Stream { .. }) => {
+                tracing::warn!(
+                    connection = connection.0,
+                    "the instance takes no messages; disconnecting it"
+                );
+            }
+            None => return,
+        }
+        self.step(Input::Disconnected { connection });
+    }
+
+    /// Ends a connection and says why.
+    fn end(&mut self, connection: ConnectionId, status: Status) {
+        if let Some(outbox) = self.connections.remove(&connection)
+            && outbox.refuse(status) == Err(TakesNone)
+        {
+            tracing::debug!(connection = connection.0, "the instance did not hear why");
+        }
+    }
+
     fn carry_out(&mut self, effect: Effect) {
         match effect {
             Effect::Send(connection, message) => {
-                let Some((outbox, _)) = self.connections.get(&connection) else {
+                let Some(outbox) = self.connections.get(&connection) else {
                     return;
                 };
-                if outbox.try_send(Ok(message)).is_err() {
-                    // Without its outbox the stream ends, and the instance connects again.
-                    tracing::warn!(
-                        connection = connection.0,
-                        "the instance takes no messages; disconnecting it"
-                    );
-                    self.connections.remove(&connection);
-                    self.step(Input::Disconnected { connection });
+                if outbox.put(message) == Err(TakesNone) {
+                    self.give_up(connection);
                 }
             }
             Effect::Refuse(connection, refusal) => {
                 tracing::warn!(connection = connection.0, %refusal, "connection refused");
-                if let Some((outbox, _)) = self.connections.remove(&connection)
-                    && outbox.try_send(Err(status(&refusal))).is_err()
-                {
-                    tracing::debug!(connection = connection.0, "the instance did not hear why");
-                }
+                self.end(connection, status(&refusal));
             }
             Effect::Look(instance, process) => self.step(Input::Seen {
                 instance,

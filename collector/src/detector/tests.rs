@@ -253,7 +253,7 @@ impl Rig {
                 for connection in connections {
                     self.step(Input::Heartbeat {
                         connection,
-                        events_lost: 0,
+                        heartbeat: Heartbeat::default(),
                     });
                 }
             }

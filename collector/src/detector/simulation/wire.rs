@@ -9,7 +9,7 @@ mod library;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use standoff_protocol::stream::{Batch, FromCollector, ProbeAnswer, Process, Started, from_collector};
+use standoff_protocol::stream::{Batch, FromCollector, Heartbeat, ProbeAnswer, Process, Started, from_collector};
 
 use self::library::Library;
 use super::chance::{Agenda, Random};
@@ -434,7 +434,7 @@ impl Wire {
             Up::Batch(batch) => Input::Batch { connection, batch },
             Up::Heartbeat => Input::Heartbeat {
                 connection,
-                events_lost: 0,
+                heartbeat: Heartbeat::default(),
             },
             Up::ProbeAnswer(answer) => Input::ProbeAnswer { connection, answer },
             Up::Goodbye => Input::Goodbye { connection },
