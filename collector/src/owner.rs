@@ -5,9 +5,10 @@
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use standoff_protocol::api::{Alert, AlertList, Snapshot};
-use standoff_protocol::stream::{self, FromCollector};
+use standoff_protocol::stream::{self, FromCollector, Process, Sight};
 use tokio::sync::{broadcast, mpsc, oneshot};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tonic::Status;
@@ -18,7 +19,7 @@ use crate::clock::Clock;
 use crate::detector::{Detector, Effect, Input, Published, Refusal};
 use crate::ingest;
 use crate::instances::{ConnectionId, Identity};
-use crate::known::{InstanceKey, Store};
+use crate::known::{self, InstanceKey, Store};
 use crate::settings::Times;
 
 /// Messages that wait for the owner. When it is full, streams are read no further, which slows down the senders: they
@@ -118,20 +119,18 @@ impl Owner {
         shutdown: CancellationToken,
     ) -> std::io::Result<(Self, JoinHandle<()>)> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
-        let (messages, inbox) = mpsc::channel(QUEUE_MAX);
-        let (published, _) = broadcast::channel(PUBLISHED_MAX);
-        let detector = Detector::new(clock.now(), times, awaited);
-        let work = Loop {
-            clock,
-            detector,
-            store,
-            published,
-            connections: HashMap::new(),
-        };
+        let (owner, inbox) = Self::of_nobody();
+        let work = Work::new(clock.now(), times, awaited, Host { store });
         let thread = std::thread::Builder::new()
             .name("standoff-owner".into())
-            .spawn(move || runtime.block_on(work.run(inbox, shutdown)))?;
-        Ok((Self { messages }, thread))
+            .spawn(move || runtime.block_on(run(clock, work, inbox, shutdown)))?;
+        Ok((owner, thread))
+    }
+
+    /// One for whom somebody has yet to read what he is told.
+    pub(crate) fn of_nobody() -> (Self, mpsc::Receiver<Message>) {
+        let (messages, inbox) = mpsc::channel(QUEUE_MAX);
+        (Self { messages }, inbox)
     }
 
     /// Tells the owner something; waits while its queue is full.
@@ -147,31 +146,70 @@ impl Owner {
     }
 }
 
-struct Loop {
+async fn run(
     clock: Clock,
-    detector: Detector,
+    mut work: Work<Host>,
+    mut inbox: mpsc::Receiver<Message>,
+    shutdown: CancellationToken,
+) {
+    loop {
+        let wake = clock.instant(work.detector.wake_at(clock.now()));
+        tokio::select! {
+            biased;
+            () = shutdown.cancelled() => return,
+            message = inbox.recv() => match message {
+                Some(message) => work.handle(clock.now(), message),
+                None => return,
+            },
+            () = tokio::time::sleep_until(wake.into()) => work.step(clock.now(), Input::Tick),
+        }
+    }
+}
+
+/// What the owner sees of the computer that it runs on.
+pub(crate) trait Surroundings {
+    /// Whether a process still lives.
+    fn look(&mut self, process: &Process) -> Sight;
+    /// Keeps this over a restart.
+    fn remember(&mut self, change: known::Change);
+}
+
+struct Host {
     store: Option<Store>,
+}
+
+impl Surroundings for Host {
+    fn look(&mut self, process: &Process) -> Sight {
+        stream::look(process)
+    }
+
+    fn remember(&mut self, change: known::Change) {
+        if let Some(store) = &self.store {
+            store.remember(change);
+        }
+    }
+}
+
+/// What the owner does. It never waits and reads no clock.
+pub(crate) struct Work<S> {
+    pub(crate) detector: Detector,
+    pub(crate) surroundings: S,
     published: broadcast::Sender<Published>,
     connections: HashMap<ConnectionId, Outbox>,
 }
 
-impl Loop {
-    async fn run(mut self, mut inbox: mpsc::Receiver<Message>, shutdown: CancellationToken) {
-        loop {
-            let wake = self.clock.instant(self.detector.wake_at(self.clock.now()));
-            tokio::select! {
-                biased;
-                () = shutdown.cancelled() => return,
-                message = inbox.recv() => match message {
-                    Some(message) => self.handle(message),
-                    None => return,
-                },
-                () = tokio::time::sleep_until(wake.into()) => self.step(Input::Tick),
-            }
+impl<S: Surroundings> Work<S> {
+    pub(crate) fn new(now: Duration, times: Times, awaited: BTreeSet<InstanceKey>, surroundings: S) -> Self {
+        let (published, _) = broadcast::channel(PUBLISHED_MAX);
+        Self {
+            detector: Detector::new(now, times, awaited),
+            surroundings,
+            published,
+            connections: HashMap::new(),
         }
     }
 
-    fn handle(&mut self, message: Message) {
+    pub(crate) fn handle(&mut self, now: Duration, message: Message) {
         match message {
             Message::Connected {
                 connection,
@@ -179,7 +217,7 @@ impl Loop {
                 outbox,
             } => {
                 self.connections.insert(connection, outbox);
-                self.step(Input::Connected { connection, identity });
+                self.step(now, Input::Connected { connection, identity });
             }
             Message::Input(input) => {
                 match &input {
@@ -200,11 +238,11 @@ impl Loop {
                     | Input::Seen { .. }
                     | Input::Tick => {}
                 }
-                self.step(input);
+                self.step(now, input);
             }
             Message::Unreadable { connection, status } => {
                 self.end(connection, status);
-                self.step(Input::Disconnected { connection });
+                self.step(now, Input::Disconnected { connection });
             }
             Message::List {
                 filter,
@@ -215,20 +253,25 @@ impl Loop {
                 answer(reply, self.detector.alerts().list(filter, page_size, after.as_ref()));
             }
             Message::Get { id, reply } => answer(reply, self.detector.alerts().get(&id).cloned()),
-            Message::Listen { reply } => answer(reply, (self.detector.snapshot(), self.published.subscribe())),
-            Message::IsReady { reply } => answer(reply, self.detector.is_ready(self.clock.now())),
+            Message::Listen { reply } => answer(reply, self.listen()),
+            Message::IsReady { reply } => answer(reply, self.detector.is_ready(now)),
         }
     }
 
-    fn step(&mut self, input: Input) {
-        let effects = self.detector.step(self.clock.now(), input);
+    /// How it is now, and everything that is published from now on.
+    pub(crate) fn listen(&self) -> (Snapshot, broadcast::Receiver<Published>) {
+        (self.detector.snapshot(), self.published.subscribe())
+    }
+
+    pub(crate) fn step(&mut self, now: Duration, input: Input) {
+        let effects = self.detector.step(now, input);
         for effect in effects {
-            self.carry_out(effect);
+            self.carry_out(now, effect);
         }
     }
 
     /// An instance, or its relay, takes no messages. It is to connect again.
-    fn give_up(&mut self, connection: ConnectionId) {
+    fn give_up(&mut self, now: Duration, connection: ConnectionId) {
         match self.connections.remove(&connection) {
             Some(Outbox::Channel(channels, channel)) => {
                 tracing::warn!(
@@ -248,7 +291,7 @@ impl Loop {
             }
             None => return,
         }
-        self.step(Input::Disconnected { connection });
+        self.step(now, Input::Disconnected { connection });
     }
 
     /// Ends a connection and says why.
@@ -260,29 +303,25 @@ impl Loop {
         }
     }
 
-    fn carry_out(&mut self, effect: Effect) {
+    fn carry_out(&mut self, now: Duration, effect: Effect) {
         match effect {
             Effect::Send(connection, message) => {
                 let Some(outbox) = self.connections.get(&connection) else {
                     return;
                 };
                 if outbox.put(message) == Err(TakesNone) {
-                    self.give_up(connection);
+                    self.give_up(now, connection);
                 }
             }
             Effect::Refuse(connection, refusal) => {
                 tracing::warn!(connection = connection.0, %refusal, "connection refused");
                 self.end(connection, status(&refusal));
             }
-            Effect::Look(instance, process) => self.step(Input::Seen {
-                instance,
-                sight: stream::look(&process),
-            }),
-            Effect::Remember(change) => {
-                if let Some(store) = &self.store {
-                    store.remember(change);
-                }
+            Effect::Look(instance, process) => {
+                let sight = self.surroundings.look(&process);
+                self.step(now, Input::Seen { instance, sight });
             }
+            Effect::Remember(change) => self.surroundings.remember(change),
             Effect::Publish(published) => {
                 // It fails only if nobody listens.
                 self.published.send(published).ok();
