@@ -1,10 +1,13 @@
 //! The library as its user holds it: building, starting, counting, shutting down.
 
+use std::collections::BTreeMap;
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use crate::CaptureProcessor;
+use crate::prepared::Taken;
+use crate::record;
 use crate::reporter::{self, SHUTDOWN_WITHIN, Shared};
 use crate::settings::{self, ConfigError, Settings};
 
@@ -21,9 +24,39 @@ pub struct Agent {
 #[derive(Debug)]
 pub(crate) struct Running {
     shared: Arc<Shared>,
+    /// Tells the agents of this process apart.
+    number: u64,
+}
+
+/// The agents of this process, by their numbers. Asked only when something odd has happened.
+static AGENTS: Mutex<BTreeMap<u64, Weak<Running>>> = Mutex::new(BTreeMap::new());
+
+/// A span has been taken for another one, whose facts it was recorded with. It is not kept: better unknown than wrong.
+pub(crate) fn disown(taken: Taken) {
+    let agents = AGENTS.lock().unwrap_or_else(PoisonError::into_inner);
+    let running = agents.get(&taken.agent).and_then(Weak::upgrade);
+    drop(agents);
+    if let Some(running) = running {
+        let shared = running.shared();
+        shared.table.disown(record::id(taken.span_id), shared.now());
+    }
 }
 
 impl Running {
+    fn new(shared: Arc<Shared>) -> Arc<Self> {
+        let mut agents = AGENTS.lock().unwrap_or_else(PoisonError::into_inner);
+        agents.retain(|_, running| running.strong_count() > 0);
+        // Above all that are there: two agents never have one number at the same time.
+        let number = agents.last_key_value().map_or(1, |(number, _)| number + 1);
+        let running = Arc::new(Running { shared, number });
+        agents.insert(number, Arc::downgrade(&running));
+        running
+    }
+
+    pub(crate) fn number(&self) -> u64 {
+        self.number
+    }
+
     pub(crate) fn shared(&self) -> &Shared {
         &self.shared
     }
@@ -186,7 +219,7 @@ impl AgentBuilder {
         let shared = Arc::new(Shared::new(self.settings));
         reporter::spawn(Arc::clone(&shared), endpoint)?;
         Ok(Agent {
-            running: Arc::new(Running { shared }),
+            running: Running::new(shared),
         })
     }
 }

@@ -7,14 +7,17 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use opentelemetry::{Context, Key};
+use opentelemetry::trace::{Span as _, SpanContext, TraceContextExt};
+use opentelemetry::{Context, Key, StringValue};
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::error::{OTelSdkError, OTelSdkResult};
 use opentelemetry_sdk::trace::{Span, SpanData, SpanProcessor};
 use standoff_protocol::attributes::semconv;
 
 use crate::agent::Running;
-use crate::record;
+use crate::prepared::{self, Taken};
+use crate::reading;
+use crate::record::{self, Record};
 use crate::reporter::{Identity, SHUTDOWN_WITHIN};
 
 /// Captures starts and ends of spans for its [`Agent`](crate::Agent).
@@ -30,6 +33,16 @@ impl CaptureProcessor {
     pub(crate) fn new(running: Arc<Running>) -> Self {
         CaptureProcessor { running }
     }
+
+    /// What a helper knows of the span that it is starting.
+    fn prepared(&self, span: &SpanContext, cx: &Context) -> Option<Record> {
+        let taken = Taken {
+            agent: self.running.number(),
+            span_id: span.span_id(),
+        };
+        let facts = prepared::take(cx, taken)?;
+        Some(Record::new(span, cx.span().span_context(), facts))
+    }
 }
 
 impl fmt::Debug for CaptureProcessor {
@@ -39,21 +52,26 @@ impl fmt::Debug for CaptureProcessor {
 }
 
 impl SpanProcessor for CaptureProcessor {
-    fn on_start(&self, span: &mut Span, _cx: &Context) {
+    fn on_start(&self, span: &mut Span, cx: &Context) {
         let shared = self.running.shared();
         if shared.is_stopping() {
             return;
         }
-        // The only way to see a span's kind and attributes; a copy of all of it.
-        if let Some(data) = span.exported_data() {
-            shared.table.start(record::started(data), shared.now());
-        }
+        let record = match self.prepared(span.span_context(), cx) {
+            Some(record) => record,
+            // The only way to see the kind and attributes of any other span: a copy of all of it.
+            None => match span.exported_data() {
+                Some(data) => reading::record(data),
+                None => return,
+            },
+        };
+        shared.table.start(record, shared.now());
     }
 
     fn on_end(&self, span: SpanData) {
         let shared = self.running.shared();
         let span_id = record::id(span.span_context.span_id());
-        shared.table.end(span_id, record::outcome(&span), shared.now());
+        shared.table.end(span_id, reading::outcome(&span), shared.now());
     }
 
     fn force_flush(&self) -> OTelSdkResult {
@@ -79,7 +97,8 @@ impl SpanProcessor for CaptureProcessor {
 fn identity(resource: &Resource) -> Identity {
     let text = |key: &'static str| {
         let value = resource.get_ref(&Key::from_static_str(key));
-        record::cut(value.map(|value| value.as_str().into_owned()).unwrap_or_default())
+        let text = value.map_or_else(|| "".into(), |value| StringValue::from(value.clone()));
+        record::cut(text).to_string()
     };
     let or = |text: String, otherwise: fn() -> String| if text.is_empty() { otherwise() } else { text };
     let instance_id = text(semconv::SERVICE_INSTANCE_ID);

@@ -34,11 +34,14 @@ mod agent;
 mod backoff;
 mod capture;
 mod conversation;
+mod draft;
 #[cfg(test)]
 #[path = "../tests/support/mirror.rs"]
 mod mirror;
 mod open_span;
+mod prepared;
 pub mod propagation;
+mod reading;
 mod record;
 mod reporter;
 mod session;
@@ -47,6 +50,7 @@ mod spans;
 #[cfg(feature = "tracing")]
 mod start_capture;
 mod table;
+mod text;
 
 pub use agent::{Agent, AgentBuilder, Connection, Counters, Dropped, StartError};
 pub use capture::CaptureProcessor;
@@ -55,3 +59,4 @@ pub use settings::ConfigError;
 pub use spans::{CallBuilder, HandleBuilder, HoldBuilder, MemberBuilder, Spans};
 #[cfg(feature = "tracing")]
 pub use start_capture::StartCapture;
+pub use text::Text;

@@ -38,7 +38,8 @@ impl Outcome {
 /// A span that is open until it is ended or dropped.
 ///
 /// Dropping it without [`end`](OpenSpan::end) ends it too. A call then counts as [cancelled](Outcome::Cancelled), since
-/// that is what dropping a future that waits for a reply means; everything else counts as finished.
+/// that is what dropping a future that waits for a reply means; everything else counts as finished. Where a panic drops it,
+/// it has [failed](Outcome::Error).
 #[derive(Debug)]
 #[must_use = "the span ends when this is dropped"]
 pub struct OpenSpan {
@@ -101,6 +102,12 @@ impl OpenSpan {
 impl Drop for OpenSpan {
     fn drop(&mut self) {
         if let Some(outcome) = self.on_drop {
+            // Whatever else it would mean, this time something has gone wrong.
+            let outcome = if std::thread::panicking() {
+                Outcome::Error
+            } else {
+                outcome
+            };
             self.finish(outcome);
         }
     }

@@ -3,15 +3,16 @@
 //! They start ordinary OpenTelemetry spans at once and with all their attributes, so whatever else exports the spans of
 //! the provider sees them too. They need no [`Agent`](crate::Agent): without one nothing is reported.
 
-use std::borrow::Cow;
 use std::time::Duration;
 
-use opentelemetry::trace::{SpanKind, TraceContextExt, Tracer, TracerProvider};
-use opentelemetry::{Array, Context, KeyValue, StringValue, Value};
+use opentelemetry::Context;
+use opentelemetry::trace::{SpanKind, TracerProvider};
 use opentelemetry_sdk::trace::{SdkTracer, SdkTracerProvider};
-use standoff_protocol::attributes::{self, semconv};
+use standoff_protocol::stream::Role;
 
-use crate::{OpenSpan, Outcome};
+use crate::draft::Draft;
+use crate::record::Group;
+use crate::{OpenSpan, Outcome, Text};
 
 /// Starts spans that standoff understands.
 ///
@@ -63,10 +64,9 @@ impl Spans {
     /// # first.end();
     /// # second.end();
     /// ```
-    pub fn call(&self, target: impl Into<String>) -> CallBuilder {
-        let draft = self
-            .draft(SpanKind::Client, "call")
-            .with(attributes::TARGET, target.into());
+    pub fn call(&self, target: impl Into<Text>) -> CallBuilder<'_> {
+        let mut draft = self.draft(Role::Call, SpanKind::Client, "call".into());
+        draft.facts.subject.push(target.into().to_value());
         CallBuilder { draft }
     }
 
@@ -82,10 +82,9 @@ impl Spans {
     /// let work = spans.handle("work").parent(&caller).resource("workers").capacity(8).start();
     /// # work.end();
     /// ```
-    pub fn handle(&self, name: impl Into<String>) -> HandleBuilder {
+    pub fn handle(&self, name: impl Into<Text>) -> HandleBuilder<'_> {
         HandleBuilder {
-            draft: self.draft(SpanKind::Consumer, name.into()),
-            resources: Vec::new(),
+            draft: self.draft(Role::Handle, SpanKind::Consumer, name.into()),
         }
     }
 
@@ -104,13 +103,10 @@ impl Spans {
     /// drop(guard);
     /// held.end();
     /// ```
-    pub fn hold(&self, resource: impl Into<String>) -> HoldBuilder {
-        let draft = self.draft(SpanKind::Internal, "hold");
-        HoldBuilder {
-            draft: draft
-                .with(attributes::ROLE, "hold")
-                .with(attributes::RESOURCE, resource.into()),
-        }
+    pub fn hold(&self, resource: impl Into<Text>) -> HoldBuilder<'_> {
+        let mut draft = self.draft(Role::Hold, SpanKind::Internal, "hold".into());
+        draft.facts.subject.push(resource.into().to_value());
+        HoldBuilder { draft }
     }
 
     /// A consumer or worker contributes units to the pool `resource` for as long as it lives. It is reported at once.
@@ -125,68 +121,63 @@ impl Spans {
     /// // … consume until told to stop …
     /// consumer.end();
     /// ```
-    pub fn member(&self, resource: impl Into<String>) -> MemberBuilder {
-        let mut draft = self.draft(SpanKind::Internal, "member");
+    pub fn member(&self, resource: impl Into<Text>) -> MemberBuilder<'_> {
+        let mut draft = self.draft(Role::Member, SpanKind::Internal, "member".into());
+        draft.facts.subject.push(resource.into().to_value());
         draft.parent = Some(Context::new());
-        MemberBuilder {
-            draft: draft
-                .with(attributes::ROLE, "member")
-                .with(attributes::RESOURCE, resource.into()),
-        }
+        MemberBuilder { draft }
     }
 
-    fn draft(&self, kind: SpanKind, name: impl Into<Cow<'static, str>>) -> Draft {
-        Draft {
-            tracer: self.tracer.clone(),
-            kind,
-            name: name.into(),
-            parent: None,
-            attributes: Vec::with_capacity(8),
-        }
+    fn draft(&self, role: Role, kind: SpanKind, name: Text) -> Draft<'_> {
+        Draft::new(&self.tracer, role, kind, name)
     }
 }
 
 /// A call about to start. See [`Spans::call`].
 #[derive(Debug)]
 #[must_use = "nothing is started until `start` is called"]
-pub struct CallBuilder {
-    draft: Draft,
+pub struct CallBuilder<'a> {
+    draft: Draft<'a>,
 }
 
-impl CallBuilder {
+impl CallBuilder<'_> {
     /// Names the span, instead of `call`.
-    pub fn name(mut self, name: impl Into<String>) -> Self {
-        self.draft.name = name.into().into();
+    pub fn name(mut self, name: impl Into<Text>) -> Self {
+        self.draft.name(name.into());
         self
     }
 
     /// The caller gives up after this long. It is still the caller who ends the span then.
-    pub fn timeout(self, timeout: Duration) -> Self {
-        // Rounded up, since 0 would mean that it never gives up.
-        let millis = timeout.as_nanos().div_ceil(1_000_000).max(1);
-        self.with(attributes::TIMEOUT_MS, i64::try_from(millis).unwrap_or(i64::MAX))
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        // Rounded up, since 0 would mean that it never gives up; and attributes are signed.
+        let millis = timeout.as_nanos().div_ceil(1_000_000).clamp(1, i64::MAX as u128);
+        self.draft.facts.timeout_ms = millis as u64;
+        self
     }
 
     /// Asks for this many units of the target instead of one.
-    pub fn units(self, units: u32) -> Self {
-        self.with(attributes::UNITS, i64::from(units))
+    pub fn units(mut self, units: u32) -> Self {
+        self.draft.facts.units = units;
+        self
     }
 
     /// The task needs only `needed` of the `size` calls that it makes with this group name.
-    pub fn group(self, name: impl Into<String>, needed: u32, size: u32) -> Self {
-        self.with(attributes::WAIT_GROUP, name.into())
-            .with(attributes::WAIT_NEEDED, i64::from(needed))
-            .with(attributes::WAIT_SIZE, i64::from(size))
+    pub fn group(mut self, name: impl Into<Text>, needed: u32, size: u32) -> Self {
+        let name = name.into().to_value();
+        self.draft.facts.group = Some(Group { name, needed, size });
+        self
     }
 
     /// The enclosing handler does not wait for this call: it is spawned and left alone.
-    pub fn detached(self) -> Self {
-        self.with(attributes::DETACHED, true)
+    pub fn detached(mut self) -> Self {
+        self.draft.facts.detached = true;
+        self
     }
 
     /// The correlation id of the request, by which a handler is found that has no trace context.
-    pub fn conversation(self, id: impl Into<String>) -> Self {
-        self.with(semconv::MESSAGING_CONVERSATION_ID, id.into())
+    pub fn conversation(mut self, id: impl Into<Text>) -> Self {
+        self.draft.facts.conversation = Some(id.into().to_value());
+        self
     }
 
     /// The parent, instead of the current context.
@@ -199,38 +190,32 @@ impl CallBuilder {
     pub fn start(self) -> OpenSpan {
         self.draft.start(Outcome::Cancelled)
     }
-
-    fn with(mut self, key: &'static str, value: impl Into<Value>) -> Self {
-        self.draft = self.draft.with(key, value);
-        self
-    }
 }
 
 /// A handle about to start. See [`Spans::handle`].
 #[derive(Debug)]
 #[must_use = "nothing is started until `start` is called"]
-pub struct HandleBuilder {
-    draft: Draft,
-    resources: Vec<StringValue>,
+pub struct HandleBuilder<'a> {
+    draft: Draft<'a>,
 }
 
-impl HandleBuilder {
+impl HandleBuilder<'_> {
     /// The handler occupies a unit of this resource. May be called several times.
-    pub fn resource(mut self, name: impl Into<String>) -> Self {
-        self.resources.push(name.into().into());
+    pub fn resource(mut self, name: impl Into<Text>) -> Self {
+        self.draft.facts.subject.push(name.into().to_value());
         self
     }
 
     /// The units of its resources that this instance offers. Without it, and without [members](Spans::member), a
     /// resource is exclusive.
     pub fn capacity(mut self, units: u32) -> Self {
-        self.draft = self.draft.with(attributes::CAPACITY, i64::from(units));
+        self.draft.facts.capacity = units;
         self
     }
 
     /// The correlation id of the request, by which its call is found where there is no trace context.
-    pub fn conversation(mut self, id: impl Into<String>) -> Self {
-        self.draft = self.draft.with(semconv::MESSAGING_CONVERSATION_ID, id.into());
+    pub fn conversation(mut self, id: impl Into<Text>) -> Self {
+        self.draft.facts.conversation = Some(id.into().to_value());
         self
     }
 
@@ -247,16 +232,7 @@ impl HandleBuilder {
     }
 
     /// Starts the handle.
-    pub fn start(mut self) -> OpenSpan {
-        match self.resources.len() {
-            0 => {}
-            1 => self.draft = self.draft.with(attributes::RESOURCE, self.resources.swap_remove(0)),
-            _ => {
-                self.draft = self
-                    .draft
-                    .with(attributes::RESOURCE, Value::Array(Array::String(self.resources)))
-            }
-        }
+    pub fn start(self) -> OpenSpan {
         self.draft.start(Outcome::Finished)
     }
 }
@@ -264,26 +240,26 @@ impl HandleBuilder {
 /// A hold about to start. See [`Spans::hold`].
 #[derive(Debug)]
 #[must_use = "nothing is started until `start` is called"]
-pub struct HoldBuilder {
-    draft: Draft,
+pub struct HoldBuilder<'a> {
+    draft: Draft<'a>,
 }
 
-impl HoldBuilder {
+impl HoldBuilder<'_> {
     /// Names the span, instead of `hold`.
-    pub fn name(mut self, name: impl Into<String>) -> Self {
-        self.draft.name = name.into().into();
+    pub fn name(mut self, name: impl Into<Text>) -> Self {
+        self.draft.name(name.into());
         self
     }
 
     /// Holds this many units instead of one.
     pub fn units(mut self, units: u32) -> Self {
-        self.draft = self.draft.with(attributes::UNITS, i64::from(units));
+        self.draft.facts.units = units;
         self
     }
 
     /// The whole capacity of the resource. Without it, and without members, a resource is exclusive.
     pub fn capacity(mut self, units: u32) -> Self {
-        self.draft = self.draft.with(attributes::CAPACITY, i64::from(units));
+        self.draft.facts.capacity = units;
         self
     }
 
@@ -302,54 +278,25 @@ impl HoldBuilder {
 /// A member about to start. See [`Spans::member`].
 #[derive(Debug)]
 #[must_use = "nothing is started until `start` is called"]
-pub struct MemberBuilder {
-    draft: Draft,
+pub struct MemberBuilder<'a> {
+    draft: Draft<'a>,
 }
 
-impl MemberBuilder {
+impl MemberBuilder<'_> {
     /// Names the span, instead of `member`.
-    pub fn name(mut self, name: impl Into<String>) -> Self {
-        self.draft.name = name.into().into();
+    pub fn name(mut self, name: impl Into<Text>) -> Self {
+        self.draft.name(name.into());
         self
     }
 
     /// Contributes this many units instead of one: the prefetch of a consumer, for instance.
     pub fn units(mut self, units: u32) -> Self {
-        self.draft = self.draft.with(attributes::UNITS, i64::from(units));
+        self.draft.facts.units = units;
         self
     }
 
     /// Starts the member.
     pub fn start(self) -> OpenSpan {
         self.draft.start(Outcome::Finished)
-    }
-}
-
-/// What every builder gathers.
-#[derive(Debug)]
-struct Draft {
-    tracer: SdkTracer,
-    kind: SpanKind,
-    name: Cow<'static, str>,
-    /// `None` is the current context at the start.
-    parent: Option<Context>,
-    attributes: Vec<KeyValue>,
-}
-
-impl Draft {
-    fn with(mut self, key: &'static str, value: impl Into<Value>) -> Self {
-        self.attributes.push(KeyValue::new(key, value));
-        self
-    }
-
-    fn start(self, on_drop: Outcome) -> OpenSpan {
-        let parent = self.parent.unwrap_or_else(Context::current);
-        let builder = self
-            .tracer
-            .span_builder(self.name)
-            .with_kind(self.kind)
-            .with_attributes(self.attributes);
-        let span = builder.start_with_context(&self.tracer, &parent);
-        OpenSpan::new(parent.with_span(span), on_drop)
     }
 }

@@ -5,30 +5,34 @@
 //! It knows nothing of connections, and reads no clock.
 
 mod acceptances;
+mod keys;
 mod parents;
 mod shard;
+mod slots;
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use standoff_protocol::stream::{
     Acceptance, Finished, MESSAGE_BYTES_MAX, Probe, ProbeAnswer, Role, SPANS_PER_MESSAGE_MAX, Started,
 };
 
-use self::acceptances::Acceptances;
+use self::acceptances::{Acceptances, Serves};
 use self::parents::Above;
 #[cfg(test)]
 pub(crate) use self::shard::{FINISHED_PER_SHARD_MAX, LINKS_PER_CALL_MAX};
-use self::shard::{Kept, Link, Report, Shard};
+use self::shard::{Kept, Link, Shard};
+use crate::record::Record;
 use crate::{Dropped, Outcome};
 
 /// How many locks the table is spread over: several times the threads that start spans at the same instant, even on
 /// large machines.
 const SHARDS: usize = 16;
 
-/// How many reports are taken from a shard at a time: an application thread waits for this much copying at most.
-const REPORTS_PER_LOCK: usize = 64;
+/// How many reports are made of a shard at a time, with copies of their texts: an application thread waits for some
+/// microseconds of that at most.
+const REPORTS_PER_LOCK: usize = 16;
 
 /// A message is full at this length, a quarter of what the collector accepts. The [`REPORTS_PER_LOCK`] spans that may
 /// come on top have at most 36 KiB of text each.
@@ -48,7 +52,6 @@ pub(crate) struct OpenTable {
 
 #[derive(Debug, Default)]
 struct Counts {
-    captured: AtomicU64,
     spans_dropped: AtomicU64,
     structural_dropped: AtomicU64,
     finishes_dropped: AtomicU64,
@@ -114,29 +117,27 @@ impl OpenTable {
     }
 
     /// A span starts. Its parent is still the one that the span itself names.
-    pub(crate) fn start(&self, mut record: Started, now: Duration) {
-        let role = record.role();
-        let span_id = record.span_id;
+    pub(crate) fn start(&self, mut record: Record, now: Duration) {
+        let role = record.facts.role;
         let above = self.above(record.parent_span_id, record.parent_is_remote);
         if role == Role::Structural {
-            self.pass(span_id, record.name, above);
+            self.pass(record, above);
             return;
         }
-        self.counts.captured.fetch_add(1, Relaxed);
         (record.parent_span_id, record.parent_is_remote) = above.parent_of(role);
-        let record = Arc::new(record);
-        if role == Role::Handle {
-            self.acceptances.begin(&record);
+        let serves = (role == Role::Handle).then(|| Serves::of(&record));
+        if let Some(serves) = serves {
+            self.acceptances.begin(serves);
         }
-        let kept = self.shard(span_id).start(role, Arc::clone(&record), above, now);
-        if kept == Kept::Full {
-            self.counts.spans_dropped.fetch_add(1, Relaxed);
-            if role == Role::Handle {
-                // It will never be reported, so its call must not be taken for one that nobody has accepted.
-                self.acceptances.end(&record, now);
-            }
-            self.doubt(above);
+        if self.shard(record.span_id).start(record, above, now) == Kept::Yes {
+            return;
         }
+        self.counts.spans_dropped.fetch_add(1, Relaxed);
+        if let Some(serves) = serves {
+            // It will never be reported, so its call must not be taken for one that nobody has accepted.
+            self.acceptances.end(serves, now);
+        }
+        self.doubt(above);
     }
 
     /// A span ends.
@@ -144,15 +145,30 @@ impl OpenTable {
         let Some(ended) = self.shard(span_id).end(span_id, outcome, now) else {
             return;
         };
-        if ended.role == Role::Handle {
-            self.acceptances.end(&ended.record, now);
+        if ended.record.facts.role == Role::Handle {
+            self.acceptances.end(Serves::of(&ended.record), now);
         }
         if ended.finishes_lost > 0 {
             self.counts.finishes_dropped.fetch_add(ended.finishes_lost, Relaxed);
             self.resync_needed.store(true, Relaxed);
         }
-        if let Some((call, links)) = ended.inherits {
-            self.link(call, links);
+        if let Some(inherits) = ended.inherits {
+            let itself = Link {
+                span_id,
+                name: ended.record.facts.name,
+                reported: inherits.reported,
+            };
+            self.link(inherits.call, inherits.links.into_iter().chain([itself]));
+        }
+    }
+
+    /// A span was recorded as something that it is not. It goes as if there had been no room for it.
+    pub(crate) fn disown(&self, span_id: u64, now: Duration) {
+        let above = self.shard(span_id).above_of(span_id);
+        if let Some(above) = above {
+            self.end(span_id, Outcome::Finished, now);
+            self.counts.spans_dropped.fetch_add(1, Relaxed);
+            self.doubt(above);
         }
     }
 
@@ -182,7 +198,6 @@ impl OpenTable {
     pub(crate) fn take(&self, round: &mut Round, now: Duration) -> Taken {
         let mut taken = Taken::default();
         let mut bytes = 0;
-        let mut reports = Vec::with_capacity(REPORTS_PER_LOCK);
         while let Some(shard) = self.shards.get(round.shard) {
             let room = SPANS_PER_MESSAGE_MAX - taken.started.len() - taken.finished.len();
             if room == 0 || bytes >= MESSAGE_BYTES_FULL {
@@ -193,9 +208,10 @@ impl OpenTable {
                 shard.mature(self.report_after, now);
                 shard.backlog()
             });
-            shard.take_reports(spans, room.min(REPORTS_PER_LOCK), &mut reports);
+            let first = taken.started.len();
+            shard.take_reports(spans, room.min(REPORTS_PER_LOCK), now, &mut taken.started);
             if *spans == 0 && round.takes == Takes::Changes {
-                let limit = taken.finished.len() + room - reports.len();
+                let limit = SPANS_PER_MESSAGE_MAX - taken.started.len();
                 shard.take_finished(finishes, limit, &mut taken.finished);
             } else if *spans == 0 {
                 *finishes = 0;
@@ -205,10 +221,7 @@ impl OpenTable {
                 round.shard += 1;
             }
             drop(shard);
-            bytes += reports.iter().map(Report::bytes).sum::<usize>();
-            taken
-                .started
-                .extend(reports.drain(..).map(|report| report.into_started(now)));
+            bytes += taken.started[first..].iter().map(encoded_len).sum::<usize>();
         }
         taken.round = RoundState::Done;
         taken
@@ -243,7 +256,7 @@ impl OpenTable {
     }
 
     pub(crate) fn captured(&self) -> u64 {
-        self.counts.captured.load(Relaxed)
+        self.shards.iter().map(|shard| lock(shard).captured()).sum()
     }
 
     pub(crate) fn open_count(&self) -> u64 {
@@ -274,24 +287,23 @@ impl OpenTable {
         }
     }
 
-    fn pass(&self, span_id: u64, name: String, above: Above) {
+    fn pass(&self, record: Record, above: Above) {
+        let span_id = record.span_id;
         if self.shard(span_id).pass(span_id, above) == Kept::Full {
             self.counts.structural_dropped.fetch_add(1, Relaxed);
             self.doubt(above);
         }
         if let Above::Call(call) = above {
-            self.link(
-                call,
-                vec![Link {
-                    span_id,
-                    name: name.into(),
-                    reported: 0,
-                }],
-            );
+            let link = Link {
+                span_id,
+                name: record.facts.name,
+                reported: 0,
+            };
+            self.link(call, [link]);
         }
     }
 
-    fn link(&self, call: u64, links: Vec<Link>) {
+    fn link(&self, call: u64, links: impl IntoIterator<Item = Link>) {
         let lost = self.shard(call).link(call, links);
         if lost > 0 {
             self.counts.structural_dropped.fetch_add(lost, Relaxed);
@@ -313,6 +325,15 @@ impl OpenTable {
     fn shard(&self, span_id: u64) -> MutexGuard<'_, Shard> {
         lock(&self.shards[shard_of(span_id)])
     }
+}
+
+/// About how long the report of a span is as a message, in bytes.
+fn encoded_len(span: &Started) -> usize {
+    // Numbers, ids and tags of a span.
+    const FIXED: usize = 96;
+    let resources: usize = span.resources.iter().map(|name| name.len() + 4).sum();
+    let group = span.wait_group.as_ref().map_or(0, |group| group.name.len() + 16);
+    FIXED + span.name.len() + span.target.len() + span.conversation_id.len() + resources + group
 }
 
 /// Spreads ids over the shards. Span ids are random, yet not always in every bit.

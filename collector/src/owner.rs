@@ -146,12 +146,7 @@ impl Owner {
     }
 }
 
-async fn run(
-    clock: Clock,
-    mut work: Work<Host>,
-    mut inbox: mpsc::Receiver<Message>,
-    shutdown: CancellationToken,
-) {
+async fn run(clock: Clock, mut work: Work<Host>, mut inbox: mpsc::Receiver<Message>, shutdown: CancellationToken) {
     loop {
         let wake = clock.instant(work.detector.wake_at(clock.now()));
         tokio::select! {

@@ -135,7 +135,7 @@ impl Process {
             let resource = self.name.to_string();
             let turn = self
                 .spans
-                .handle(self.name.kind.as_str())
+                .handle(&self.name.kind)
                 .resource(resource)
                 .parent(&caller)
                 .start();

@@ -34,10 +34,10 @@ impl Client {
         // Its context goes with the request, so that the handler at the other end knows which call it answers.
         let call = self
             .spans
-            .call(service)
+            .call(service.to_owned())
             .name(format!("ask {service}"))
             .timeout(self.timeout);
-        let call = call.conversation(request.correlation_id.as_str()).start();
+        let call = call.conversation(&request.correlation_id).start();
         propagation::inject(call.context(), &mut request.headers);
 
         let reply = tokio::time::timeout(self.timeout, self.broker.call(service, request)).await;

@@ -161,7 +161,7 @@ impl Dispatcher {
             .handle(format!("serve {name}"))
             .resource(name)
             .parent(&caller);
-        let handle = handle.conversation(delivery.correlation_id.as_str()).start();
+        let handle = handle.conversation(&delivery.correlation_id).start();
 
         let (outcome, settled) = match self.answer(&handle, &delivery).await {
             Ok(answer) => (Outcome::Finished, delivery.reply(answer).await),

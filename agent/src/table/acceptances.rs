@@ -4,14 +4,16 @@
 //! a suspicion: "did you ever accept this call?". It knows parents and conversations as 64-bit keys and nothing else of
 //! a span.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Mutex;
 use std::time::Duration;
 
-use standoff_protocol::stream::{AcceptanceQuestion, AcceptanceState, Started};
+use standoff_protocol::stream::{AcceptanceQuestion, AcceptanceState};
 
+use super::keys::IdMap;
 use super::{SHARDS, lock, shard_of};
+use crate::record::Record;
 
 /// How many ended handlers are remembered, for each shard: 131,072 in all, which is 13 s of 10,000 handlers a second,
 /// and more than the 5 s that callers commonly wait. About 100 bytes each, hence at most 13 MB, in a busy service only.
@@ -28,7 +30,7 @@ pub(crate) struct Acceptances {
 
 #[derive(Debug, Default)]
 struct Shard {
-    accepted: HashMap<u64, Accepted>,
+    accepted: IdMap<Accepted>,
     /// The keys of ended handlers, oldest first. An entry whose time is not [`Accepted::ended`] has been overtaken by a
     /// later one of the same key.
     ended: VecDeque<(u64, Duration)>,
@@ -39,10 +41,35 @@ struct Shard {
 /// Invariant: some handler is open, or one has ended.
 #[derive(Debug, Default)]
 struct Accepted {
-    /// Span ids of open handlers.
-    open: Vec<u64>,
+    /// The span id of an open handler; 0 if there is none.
+    first: u64,
+    /// Those of further ones, which is rare: a message delivered twice, a hedged request.
+    further: Vec<u64>,
     /// When the last handler ended.
     ended: Option<Duration>,
+}
+
+/// A handler, and by what it may be found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Serves {
+    handle: u64,
+    /// Its parent, and its conversation.
+    keys: [Option<u64>; 2],
+}
+
+impl Serves {
+    pub(crate) fn of(record: &Record) -> Self {
+        let parent = (record.parent_span_id != 0).then_some(record.parent_span_id);
+        let conversation = record.facts.conversation.as_ref();
+        Serves {
+            handle: record.span_id,
+            keys: [parent, conversation.and_then(|id| conversation_key(id.as_str()))],
+        }
+    }
+
+    fn keys(self) -> impl Iterator<Item = u64> {
+        self.keys.into_iter().flatten()
+    }
 }
 
 /// What is known of a call.
@@ -55,21 +82,17 @@ pub(crate) struct Answer {
 
 impl Acceptances {
     /// A handler has begun.
-    pub(crate) fn begin(&self, handle: &Started) {
-        for key in keys_of(handle) {
-            lock(&self.shards[shard_of(key)])
-                .accepted
-                .entry(key)
-                .or_default()
-                .open
-                .push(handle.span_id);
+    pub(crate) fn begin(&self, serves: Serves) {
+        for key in serves.keys() {
+            let mut shard = lock(&self.shards[shard_of(key)]);
+            shard.accepted.entry(key).or_default().begin(serves.handle);
         }
     }
 
     /// A handler has ended, or is to be taken for ended. There is no moment at which it is neither open nor ended.
-    pub(crate) fn end(&self, handle: &Started, now: Duration) {
-        for key in keys_of(handle) {
-            lock(&self.shards[shard_of(key)]).end(key, handle.span_id, now);
+    pub(crate) fn end(&self, serves: Serves, now: Duration) {
+        for key in serves.keys() {
+            lock(&self.shards[shard_of(key)]).end(key, serves.handle, now);
         }
     }
 
@@ -91,7 +114,7 @@ impl Acceptances {
             forgotten |= shard.forgotten.is_some_and(|latest| latest >= began);
             if let Some(accepted) = shard.accepted.get(&key) {
                 ended |= accepted.ended.is_some();
-                open.extend_from_slice(&accepted.open);
+                open.extend(accepted.open());
             }
         }
         // A handler may be found by its parent and by its conversation.
@@ -110,9 +133,7 @@ impl Acceptances {
 impl Shard {
     fn end(&mut self, key: u64, handle: u64, now: Duration) {
         let accepted = self.accepted.entry(key).or_default();
-        if let Some(at) = accepted.open.iter().position(|open| *open == handle) {
-            accepted.open.swap_remove(at);
-        }
+        accepted.end(handle);
         // Threads may arrive here out of order; the later time counts.
         let now = accepted.ended.map_or(now, |ended| ended.max(now));
         accepted.ended = Some(now);
@@ -133,17 +154,35 @@ impl Shard {
             return;
         }
         accepted.ended = None;
-        if accepted.open.is_empty() {
+        if accepted.open().next().is_none() {
             self.accepted.remove(&key);
         }
         self.forgotten = self.forgotten.max(Some(at));
     }
 }
 
-/// What a handler may be found by: its parent, and its conversation.
-fn keys_of(handle: &Started) -> impl Iterator<Item = u64> + use<> {
-    let parent = (handle.parent_span_id != 0).then_some(handle.parent_span_id);
-    parent.into_iter().chain(conversation_key(&handle.conversation_id))
+impl Accepted {
+    /// Span ids of open handlers.
+    fn open(&self) -> impl Iterator<Item = u64> {
+        let first = (self.first != 0).then_some(self.first);
+        first.into_iter().chain(self.further.iter().copied())
+    }
+
+    fn begin(&mut self, handle: u64) {
+        if self.first == 0 {
+            self.first = handle;
+        } else {
+            self.further.push(handle);
+        }
+    }
+
+    fn end(&mut self, handle: u64) {
+        if self.first == handle {
+            self.first = self.further.pop().unwrap_or(0);
+        } else if let Some(at) = self.further.iter().position(|open| *open == handle) {
+            self.further.swap_remove(at);
+        }
+    }
 }
 
 fn conversation_key(conversation: &str) -> Option<u64> {
@@ -161,12 +200,11 @@ mod tests {
 
     const SECOND: Duration = Duration::from_secs(1);
 
-    fn handle(span_id: u64, parent_span_id: u64, conversation: &str) -> Started {
-        Started {
-            span_id,
-            parent_span_id,
-            conversation_id: conversation.to_owned(),
-            ..Started::default()
+    fn handle(handle: u64, parent: u64, conversation: &str) -> Serves {
+        let parent = (parent != 0).then_some(parent);
+        Serves {
+            handle,
+            keys: [parent, conversation_key(conversation)],
         }
     }
 
@@ -189,7 +227,7 @@ mod tests {
     fn a_handler_is_open_then_ended() {
         let acceptances = Acceptances::default();
         assert_eq!(state(&acceptances, &[7], ""), AcceptanceState::Never);
-        acceptances.begin(&handle(1, 7, ""));
+        acceptances.begin(handle(1, 7, ""));
         let answer = acceptances.answer(&question(&[7], "", SECOND), SECOND);
         assert_eq!(
             answer,
@@ -198,7 +236,7 @@ mod tests {
                 open: vec![1]
             }
         );
-        acceptances.end(&handle(1, 7, ""), SECOND);
+        acceptances.end(handle(1, 7, ""), SECOND);
         assert_eq!(state(&acceptances, &[7], ""), AcceptanceState::Ended);
         assert_eq!(state(&acceptances, &[8], ""), AcceptanceState::Never);
     }
@@ -206,14 +244,14 @@ mod tests {
     #[test]
     fn any_span_beneath_the_call_counts() {
         let acceptances = Acceptances::default();
-        acceptances.begin(&handle(1, 9, ""));
+        acceptances.begin(handle(1, 9, ""));
         assert_eq!(state(&acceptances, &[7, 8, 9], ""), AcceptanceState::Open);
     }
 
     #[test]
     fn the_conversation_counts_without_a_parent() {
         let acceptances = Acceptances::default();
-        acceptances.begin(&handle(1, 0, "c"));
+        acceptances.begin(handle(1, 0, "c"));
         assert_eq!(state(&acceptances, &[7], "c"), AcceptanceState::Open);
         assert_eq!(state(&acceptances, &[7], "d"), AcceptanceState::Never);
         assert_eq!(state(&acceptances, &[7], ""), AcceptanceState::Never);
@@ -222,9 +260,9 @@ mod tests {
     #[test]
     fn one_ended_and_one_open_is_ended_and_names_the_open_one() {
         let acceptances = Acceptances::default();
-        acceptances.begin(&handle(1, 7, ""));
-        acceptances.begin(&handle(2, 7, ""));
-        acceptances.end(&handle(1, 7, ""), SECOND);
+        acceptances.begin(handle(1, 7, ""));
+        acceptances.begin(handle(2, 7, ""));
+        acceptances.end(handle(1, 7, ""), SECOND);
         let answer = acceptances.answer(&question(&[7], "", SECOND), SECOND);
         assert_eq!(
             answer,
@@ -246,8 +284,8 @@ mod tests {
         let asked = (1..).find(|key| shard_of(*key) == 3 && !keys.contains(key)).unwrap();
         for (nth, key) in keys.iter().enumerate() {
             let at = if nth == 0 { 10 * SECOND } else { 11 * SECOND };
-            acceptances.begin(&handle(1, *key, ""));
-            acceptances.end(&handle(1, *key, ""), at);
+            acceptances.begin(handle(1, *key, ""));
+            acceptances.end(handle(1, *key, ""), at);
         }
         let ask = |age| acceptances.answer(&question(&[asked], "", age), 20 * SECOND).state;
         assert_eq!(
@@ -267,8 +305,8 @@ mod tests {
     fn the_memory_is_bounded_also_for_one_key() {
         let acceptances = Acceptances::default();
         for nth in 0..3 * REMEMBERED_PER_SHARD_MAX as u64 {
-            acceptances.begin(&handle(nth, 7, ""));
-            acceptances.end(&handle(nth, 7, ""), Duration::from_nanos(nth));
+            acceptances.begin(handle(nth, 7, ""));
+            acceptances.end(handle(nth, 7, ""), Duration::from_nanos(nth));
         }
         let shard = lock(&acceptances.shards[shard_of(7)]);
         assert_eq!((shard.ended.len(), shard.accepted.len()), (REMEMBERED_PER_SHARD_MAX, 1));

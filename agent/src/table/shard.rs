@@ -2,17 +2,20 @@
 //!
 //! Everything here is plain data under the shard's lock. Time comes in as an argument.
 
-use std::collections::{HashMap, VecDeque};
-use std::sync::Arc;
+use std::collections::VecDeque;
 use std::time::Duration;
 
+use opentelemetry::StringValue;
 use standoff_protocol::stream::{self, Finished, Role, Started};
 
+use super::keys::IdMap;
 use super::parents::Above;
+use super::slots::Slots;
 use crate::Outcome;
+use crate::record::{self, Record};
 
 /// The most calls, handles, holds and members that are kept open, for each shard: 262,144 in all, well above the
-/// 100,000 open waits that a rebuild is measured with. About 500 bytes each.
+/// 100,000 open waits that a rebuild is measured with. About 300 bytes each, and their texts.
 pub(crate) const SPANS_PER_SHARD_MAX: usize = 16_384;
 
 /// Room for members beyond [`SPANS_PER_SHARD_MAX`]: 16,384 in all, far more consumers than a process has. All else that is
@@ -32,12 +35,18 @@ pub(crate) const PASSED_FOR: Duration = Duration::from_secs(60);
 /// The most links of one call: attempts and messages of one call are few, a streaming call that has more is odd.
 pub(crate) const LINKS_PER_CALL_MAX: usize = 256;
 
+/// Most calls have no links, and those that have them a few. Room for as many, of as many calls at once, is kept; that is
+/// 10 KiB for each shard at most.
+const SPARE_LINKS_MAX: usize = 16;
+
 #[derive(Debug, Default)]
 pub(crate) struct Shard {
     /// The session that is being told of this shard; 0 if there is none. Without one nothing is queued: the next
     /// session starts from the open spans.
     epoch: u64,
-    open: HashMap<u64, Open>,
+    open: Slots<Open>,
+    /// How many calls, handles, holds and members have started.
+    captured: u64,
     /// Spans too young to be reported, in the order of their starts. Some of them have ended since.
     young: VecDeque<(Duration, u64)>,
     /// Spans about which something is to be reported. Some of them have ended since. Each at most once: see
@@ -46,15 +55,16 @@ pub(crate) struct Shard {
     /// Ends of spans that the session has been told of.
     finished: VecDeque<Finished>,
     /// Spans that keep the parent chain without being an end of it.
-    passed: HashMap<u64, Above>,
+    passed: IdMap<Above>,
+    /// Room for links that calls which have ended have left.
+    spare_links: Vec<Vec<Link>>,
     /// Those of [`Shard::passed`] that have ended, oldest first.
     passed_ended: VecDeque<(Duration, u64)>,
 }
 
 #[derive(Debug)]
 struct Open {
-    record: Arc<Started>,
-    role: Role,
+    record: Record,
     started: Duration,
     above: Above,
     /// The last session that has been told of this span; 0 if none ever was.
@@ -73,34 +83,29 @@ struct Open {
 #[derive(Clone, Debug)]
 pub(crate) struct Link {
     pub(crate) span_id: u64,
-    pub(crate) name: Arc<str>,
+    pub(crate) name: StringValue,
     /// The last session that has been told of this span, in whatever role; 0 if none ever was.
     pub(crate) reported: u64,
-}
-
-/// Something to report, still to be made a message of.
-#[derive(Debug)]
-pub(crate) enum Report {
-    Span {
-        record: Arc<Started>,
-        started: Duration,
-    },
-    Link {
-        call: Arc<Started>,
-        link: Link,
-        started: Duration,
-    },
 }
 
 /// A span that has just ended.
 #[derive(Debug)]
 pub(crate) struct Ended {
-    pub(crate) record: Arc<Started>,
-    pub(crate) role: Role,
-    /// Where the links are to go: a call has ended within another one, whose handler may have them as its parent.
-    pub(crate) inherits: Option<(u64, Vec<Link>)>,
+    pub(crate) record: Record,
+    /// A call has ended within another one, whose handler may have it, or what was beneath it, as its parent.
+    pub(crate) inherits: Option<Inherits>,
     /// Finishes that there was no room for.
     pub(crate) finishes_lost: u64,
+}
+
+/// What becomes of the links of a call that has ended.
+#[derive(Debug)]
+pub(crate) struct Inherits {
+    /// The call around it, to which they go, as does a link to the ended call itself.
+    pub(crate) call: u64,
+    /// As [`Link::reported`], of the ended call.
+    pub(crate) reported: u64,
+    pub(crate) links: Vec<Link>,
 }
 
 /// Whether there was room.
@@ -115,15 +120,24 @@ impl Shard {
         self.open.len()
     }
 
+    pub(crate) fn captured(&self) -> u64 {
+        self.captured
+    }
+
     /// Whether the span is open, and all is known that might say that it is answered.
     pub(crate) fn is_surely_open(&self, span_id: u64) -> bool {
-        self.open.get(&span_id).is_some_and(|open| !open.is_doubtful)
+        self.open.get(span_id).is_some_and(|open| !open.is_doubtful)
+    }
+
+    /// What is above this span, if it is open.
+    pub(crate) fn above_of(&self, span_id: u64) -> Option<Above> {
+        self.open.get(span_id).map(|open| open.above)
     }
 
     /// What children of this span find above themselves. `None` if the span is unknown here.
     pub(crate) fn above_children_of(&self, span_id: u64) -> Option<Above> {
-        if let Some(open) = self.open.get(&span_id) {
-            return Some(match open.role {
+        if let Some(open) = self.open.get(span_id) {
+            return Some(match open.role() {
                 Role::Call => Above::Call(span_id),
                 Role::Handle => Above::Handle(span_id),
                 Role::Structural | Role::Hold | Role::Member => open.above.through(span_id),
@@ -133,7 +147,9 @@ impl Shard {
     }
 
     /// A call, handle, hold or member starts.
-    pub(crate) fn start(&mut self, role: Role, record: Arc<Started>, above: Above, now: Duration) -> Kept {
+    pub(crate) fn start(&mut self, record: Record, above: Above, now: Duration) -> Kept {
+        self.captured += 1;
+        let role = record.facts.role;
         let limit = match role {
             Role::Member => SPANS_PER_SHARD_MAX + MEMBERS_PER_SHARD_MORE,
             Role::Structural | Role::Call | Role::Handle | Role::Hold => SPANS_PER_SHARD_MAX,
@@ -144,7 +160,6 @@ impl Shard {
         let span_id = record.span_id;
         let open = Open {
             record,
-            role,
             started: now,
             above,
             reported: 0,
@@ -160,7 +175,7 @@ impl Shard {
             } else {
                 // As many again as can be open may have ended: dropping those halves the queue at least.
                 if self.young.len() >= 2 * SPANS_PER_SHARD_MAX {
-                    self.young.retain(|(_, young)| self.open.contains_key(young));
+                    self.young.retain(|(_, young)| self.open.contains(*young));
                 }
                 self.young.push_back((now, span_id));
             }
@@ -180,13 +195,13 @@ impl Shard {
 
     /// A span ends. `None` if it was none of a call, handle, hold and member.
     pub(crate) fn end(&mut self, span_id: u64, outcome: Outcome, now: Duration) -> Option<Ended> {
-        let Some(open) = self.open.remove(&span_id) else {
+        let Some(open) = self.open.remove(span_id) else {
             if self.passed.contains_key(&span_id) {
                 self.remember_passed(span_id, now);
             }
             return None;
         };
-        if matches!(open.role, Role::Hold | Role::Member) {
+        if matches!(open.role(), Role::Hold | Role::Member) {
             self.passed.insert(span_id, open.above);
             self.remember_passed(span_id, now);
         }
@@ -194,47 +209,64 @@ impl Shard {
         let mut finishes_lost = 0;
         if was_reported {
             let age = now.saturating_sub(open.started);
-            finishes_lost += self.finish(span_id, wire_outcome(outcome, age, open.record.timeout_ms));
+            finishes_lost += self.finish(span_id, wire_outcome(outcome, age, open.record.facts.timeout_ms));
             let epoch = self.epoch;
             for link in open.links.iter().filter(|link| link.reported == epoch) {
                 finishes_lost += self.finish(link.span_id, stream::Outcome::Finished);
             }
         }
-        let mut inherits = None;
-        if let (Above::Call(outer), Role::Call, false) = (open.above, open.role, open.record.detached) {
-            let mut links = open.links;
-            links.push(Link {
-                span_id,
-                name: open.record.name.as_str().into(),
+        let mut links = open.links;
+        let inherits = match (open.above, open.record.facts.role) {
+            (Above::Call(call), Role::Call) if !open.record.facts.detached => Some(Inherits {
+                call,
                 reported: open.reported,
-            });
-            inherits = Some((outer, links));
-        }
+                links,
+            }),
+            _ => {
+                links.clear();
+                self.keep_links(links);
+                None
+            }
+        };
         Some(Ended {
             record: open.record,
-            role: open.role,
             inherits,
             finishes_lost,
         })
     }
 
     /// Adds links to a call, if it is still open. Returns how many there was no room for.
-    pub(crate) fn link(&mut self, call: u64, links: Vec<Link>) -> u64 {
-        let Some(open) = self.open.get_mut(&call) else { return 0 };
-        let room = LINKS_PER_CALL_MAX.saturating_sub(open.links.len());
-        let lost = links.len().saturating_sub(room);
-        open.links.extend(links.into_iter().take(room));
+    pub(crate) fn link(&mut self, call: u64, links: impl IntoIterator<Item = Link>) -> u64 {
+        let Some(open) = self.open.get_mut(call) else { return 0 };
+        if open.links.capacity() == 0 {
+            open.links = self.spare_links.pop().unwrap_or_default();
+        }
+        let mut lost = 0;
+        for link in links {
+            if open.links.len() < LINKS_PER_CALL_MAX {
+                open.links.push(link);
+            } else {
+                lost += 1;
+            }
+        }
         if self.epoch != 0 && open.reported == self.epoch {
             self.queue(call);
         }
-        lost as u64
+        lost
+    }
+
+    /// Keeps the room that links have taken for those of another call.
+    fn keep_links(&mut self, links: Vec<Link>) {
+        if (1..=SPARE_LINKS_MAX).contains(&links.capacity()) && self.spare_links.len() < SPARE_LINKS_MAX {
+            self.spare_links.push(links);
+        }
     }
 
     /// A span beneath this call was not kept. Returns what is above the call, if that is as doubtful now.
     pub(crate) fn doubt(&mut self, call: u64) -> Option<Above> {
-        let open = self.open.get_mut(&call).filter(|open| !open.is_doubtful)?;
+        let open = self.open.get_mut(call).filter(|open| !open.is_doubtful)?;
         open.is_doubtful = true;
-        (!open.record.detached).then_some(open.above)
+        (!open.record.facts.detached).then_some(open.above)
     }
 
     /// A session begins that knows nothing. What has ever been reported is reported again, however young, and so is what
@@ -244,27 +276,23 @@ impl Shard {
         self.due.clear();
         self.young.clear();
         self.finished.clear();
-        let mut by_start: Vec<(Duration, u64)> = self.open.iter().map(|(id, open)| (open.started, *id)).collect();
-        by_start.sort_unstable();
-        for (started, span_id) in by_start {
-            let Some(open) = self.open.get_mut(&span_id) else {
-                continue;
-            };
-            let was_due = open.reported != 0 || open.queued || open.role == Role::Member;
-            open.queued = was_due || started.saturating_add(report_after) <= now;
+        for open in self.open.iter_mut() {
+            let was_due = open.reported != 0 || open.queued || open.role() == Role::Member;
+            open.queued = was_due || open.started.saturating_add(report_after) <= now;
             if open.queued {
-                self.due.push_back(span_id);
+                self.due.push_back(open.record.span_id);
             } else {
-                self.young.push_back((started, span_id));
+                self.young.push_back((open.started, open.record.span_id));
             }
         }
+        self.young.make_contiguous().sort_unstable();
     }
 
     /// Nobody listens any more.
     pub(crate) fn end_epoch(&mut self) {
         self.epoch = 0;
         for span_id in self.due.drain(..) {
-            if let Some(open) = self.open.get_mut(&span_id) {
+            if let Some(open) = self.open.get_mut(span_id) {
                 open.queued = false;
             }
         }
@@ -285,7 +313,7 @@ impl Shard {
 
     /// Makes a span due, whatever its age, unless the session knows it.
     pub(crate) fn report_now(&mut self, span_id: u64) {
-        if self.open.get(&span_id).is_some_and(|open| open.reported != self.epoch) {
+        if self.open.get(span_id).is_some_and(|open| open.reported != self.epoch) {
             self.queue(span_id);
         }
     }
@@ -296,17 +324,21 @@ impl Shard {
     }
 
     /// Takes up to `limit` reports, of at most `spans_left` spans.
-    pub(crate) fn take_reports(&mut self, spans_left: &mut usize, limit: usize, reports: &mut Vec<Report>) {
+    pub(crate) fn take_reports(
+        &mut self,
+        spans_left: &mut usize,
+        limit: usize,
+        now: Duration,
+        reports: &mut Vec<Started>,
+    ) {
+        let limit = reports.len() + limit;
         while *spans_left > 0 && reports.len() < limit {
             let Some(span_id) = self.due.front().copied() else {
                 *spans_left = 0;
                 return;
             };
-            match self
-                .open
-                .get_mut(&span_id)
-                .and_then(|open| open.next_report(self.epoch))
-            {
+            let open = self.open.get_mut(span_id);
+            match open.and_then(|open| open.next_report(self.epoch, now)) {
                 Some(report) => reports.push(report),
                 None => {
                     self.due.pop_front();
@@ -334,7 +366,7 @@ impl Shard {
         if self.epoch == 0 {
             return;
         }
-        let Some(open) = self.open.get_mut(&span_id) else {
+        let Some(open) = self.open.get_mut(span_id) else {
             return;
         };
         if open.queued {
@@ -343,7 +375,7 @@ impl Shard {
         open.queued = true;
         // As with the young: no span is here twice, so at least half of them have ended.
         if self.due.len() >= 2 * SPANS_PER_SHARD_MAX {
-            self.due.retain(|due| self.open.contains_key(due));
+            self.due.retain(|due| self.open.contains(*due));
         }
         self.due.push_back(span_id);
     }
@@ -373,65 +405,36 @@ impl Shard {
 }
 
 impl Open {
+    fn role(&self) -> Role {
+        self.record.facts.role
+    }
+
     /// The next thing that the session does not know of this span.
-    fn next_report(&mut self, epoch: u64) -> Option<Report> {
+    fn next_report(&mut self, epoch: u64, now: Duration) -> Option<Started> {
+        let age = now.saturating_sub(self.started);
+        let age_ns = u64::try_from(age.as_nanos()).unwrap_or(u64::MAX);
         if self.reported != epoch {
             self.reported = epoch;
             self.links_next = 0;
-            return Some(Report::Span {
-                record: Arc::clone(&self.record),
-                started: self.started,
-            });
+            return Some(self.record.to_started(age_ns));
         }
         while let Some(link) = self.links.get_mut(self.links_next) {
             self.links_next += 1;
             if link.reported != epoch {
                 link.reported = epoch;
-                let call = Arc::clone(&self.record);
-                return Some(Report::Link {
-                    call,
-                    link: link.clone(),
-                    started: self.started,
+                return Some(Started {
+                    span_id: link.span_id,
+                    trace_id: record::trace_id(self.record.trace_id),
+                    parent_span_id: self.record.span_id,
+                    role: Role::Structural.into(),
+                    name: link.name.as_str().to_owned(),
+                    age_ns,
+                    ..Started::default()
                 });
             }
         }
         self.queued = false;
         None
-    }
-}
-
-impl Report {
-    /// About how long the message will be, in bytes.
-    pub(crate) fn bytes(&self) -> usize {
-        // Numbers, ids and tags of a span.
-        const FIXED: usize = 96;
-        match self {
-            Report::Span { record, .. } => {
-                let resources: usize = record.resources.iter().map(|name| name.len() + 4).sum();
-                let group = record.wait_group.as_ref().map_or(0, |group| group.name.len() + 16);
-                FIXED + record.name.len() + record.target.len() + record.conversation_id.len() + resources + group
-            }
-            Report::Link { link, .. } => FIXED + link.name.len(),
-        }
-    }
-
-    pub(crate) fn into_started(self, now: Duration) -> Started {
-        let age_ns = |started: Duration| u64::try_from(now.saturating_sub(started).as_nanos()).unwrap_or(u64::MAX);
-        match self {
-            Report::Span { record, started } => Started {
-                age_ns: age_ns(started),
-                ..(*record).clone()
-            },
-            Report::Link { call, link, started } => Started {
-                span_id: link.span_id,
-                trace_id: call.trace_id.clone(),
-                parent_span_id: call.span_id,
-                role: Role::Structural.into(),
-                name: (*link.name).to_owned(),
-                age_ns: age_ns(started),
-                ..Started::default()
-            },
-        }
     }
 }
 

@@ -45,12 +45,16 @@ impl Service {
 
     /// A turn of the actor `name`, for a request with this context.
     fn turn(&self, name: &str, caller: &Context) -> OpenSpan {
-        self.spans.handle("turn").resource(name).parent(caller).start()
+        self.spans
+            .handle("turn")
+            .resource(name.to_owned())
+            .parent(caller)
+            .start()
     }
 
     fn call(&self, target: &str, turn: &OpenSpan) -> OpenSpan {
         self.spans
-            .call(target)
+            .call(target.to_owned())
             .timeout(Duration::from_secs(60))
             .parent(turn.context())
             .start()
