@@ -4,9 +4,10 @@
 //! suspects and watches episodes. Suspicions that come to nothing leave no trace here.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::ops::Bound;
 use std::time::Duration;
 
-use standoff_protocol::api::{Alert, AlertList, AlertState, Confirmation, Resolution};
+use standoff_protocol::api::{Alert, AlertList, AlertState, Confirmation, Evidence, Resolution};
 
 use crate::clock::timestamp;
 use crate::describe::hex;
@@ -87,6 +88,31 @@ impl Alerts {
         }
         *open = alert;
         (open.state == AlertState::Firing).then_some(&*open)
+    }
+
+    /// Something else is to be held against open alerts now. Changes so many of those behind `after`, in the order of their
+    /// ids, and returns those of them that fire, and behind which to go on, if any are left.
+    pub(crate) fn hold_against(
+        &mut self,
+        after: EpisodeId,
+        most: usize,
+        evidence: &Evidence,
+    ) -> (Vec<Alert>, Option<EpisodeId>) {
+        let mut told = Vec::new();
+        let mut left = self.open.range_mut((Bound::Excluded(after), Bound::Unbounded));
+        let mut last = after;
+        for (id, alert) in left.by_ref() {
+            last = *id;
+            if alert.evidence != *evidence {
+                alert.evidence.clone_from(evidence);
+                told.extend((alert.state == AlertState::Firing).then(|| alert.clone()));
+            }
+            if told.len() >= most {
+                break;
+            }
+        }
+        let is_more = left.next().is_some();
+        (told, is_more.then_some(last))
     }
 
     /// Every process has confirmed the episode.
@@ -218,7 +244,7 @@ impl std::fmt::Display for PageToken {
 #[cfg(test)]
 mod tests {
     use jiff::Timestamp;
-    use standoff_protocol::api::{Evidence, Kind, Severity, Task};
+    use standoff_protocol::api::{Kind, Severity, Task};
 
     use super::*;
 
@@ -337,6 +363,35 @@ mod tests {
         let told = alerts.update(1, widest).unwrap();
         assert_eq!(told.detected_at, Timestamp::from_millisecond(10).unwrap());
         assert_eq!((told.state, told.victims_total), (AlertState::Firing, 1));
+    }
+
+    #[test]
+    fn what_is_held_against_alerts_is_told_of_so_many_at_a_time() {
+        let mut alerts = Alerts::default();
+        for id in 1..=5 {
+            alerts.suspect(id, alert(id, ms(id)));
+            if id != 2 {
+                alerts.fire(ms(id), id);
+            }
+        }
+        let evidence = Evidence {
+            events_lost: 7,
+            ..Evidence::default()
+        };
+        let ids = |told: &[Alert]| told.iter().map(|it| it.id.clone()).collect::<Vec<_>>();
+        let (told, next) = alerts.hold_against(0, 2, &evidence);
+        assert_eq!((ids(&told), next), (vec![hex(1), hex(3)], Some(3)));
+        let (told, next) = alerts.hold_against(3, 2, &evidence);
+        assert_eq!((ids(&told), next), (vec![hex(4), hex(5)], None));
+        assert!(
+            alerts.open.values().all(|it| it.evidence == evidence),
+            "of suspects, too"
+        );
+        assert_eq!(
+            alerts.hold_against(0, 2, &evidence),
+            (vec![], None),
+            "nothing has changed"
+        );
     }
 
     #[test]

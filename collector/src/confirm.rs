@@ -42,6 +42,8 @@ pub(crate) struct Confirmations {
     suspects: BTreeMap<EpisodeId, Suspect>,
     /// At most one probe for each instance.
     in_flight: BTreeMap<InstanceId, InFlight>,
+    /// Who has left a probe without an answer since somebody last asked for it.
+    unanswered: Vec<InstanceId>,
     last_probe: u64,
     last_round: u64,
 }
@@ -117,7 +119,10 @@ impl Confirmations {
         probe_timeout: Duration,
         reachable: impl Fn(InstanceId) -> bool,
     ) -> Vec<(InstanceId, Probe)> {
-        self.in_flight.retain(|_, probe| now < probe.sent_at + probe_timeout);
+        let late = self
+            .in_flight
+            .extract_if(.., |_, probe| now >= probe.sent_at + probe_timeout);
+        self.unanswered.extend(late.map(|(instance, _)| instance));
         let mut wanted: BTreeMap<InstanceId, Vec<EpisodeId>> = BTreeMap::new();
         for (episode, suspect) in &self.suspects {
             if now >= suspect.may_ask_from() {
@@ -259,7 +264,14 @@ impl Confirmations {
 
     /// The instance's connection has ended: what was asked on it will not be answered.
     pub(crate) fn disconnected(&mut self, instance: InstanceId) {
-        self.in_flight.remove(&instance);
+        if self.in_flight.remove(&instance).is_some() {
+            self.unanswered.push(instance);
+        }
+    }
+
+    /// Who has left a probe without an answer since this was last asked.
+    pub(crate) fn take_unanswered(&mut self) -> Vec<InstanceId> {
+        std::mem::take(&mut self.unanswered)
     }
 
     /// When there may be something to send without anything else happening.

@@ -60,6 +60,16 @@ pub(crate) fn hex(id: u64) -> String {
     format!("{id:016x}")
 }
 
+/// What was lost by cause, for logs. Empty if nothing was.
+pub(crate) fn losses(evidence: &Evidence) -> String {
+    let losses: Vec<String> = evidence
+        .losses
+        .iter()
+        .map(|it| format!("{} {}", it.cause, it.count))
+        .collect();
+    losses.join(", ")
+}
+
 fn first_timeout(deadlock: &Deadlock) -> Option<Timestamp> {
     let waits = deadlock
         .core

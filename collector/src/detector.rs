@@ -5,10 +5,11 @@
 //! is which over time ([`Episodes`]), whether it is true ([`Confirmations`]), and what people have been told
 //! ([`Alerts`]).
 //!
-//! How instances come, speak and go is in `attendance`; how deadlocks are suspected, confirmed and told in `judgement`, and
-//! what is not judged yet while the graph is not exact in `putting_off`.
+//! How instances come, speak and go is in `attendance`; how deadlocks are suspected, confirmed and told in `judgement`,
+//! what is not judged yet while the graph is not exact in `putting_off`, and what is to be held against it all in `evidence`.
 
 mod attendance;
+mod evidence;
 mod judgement;
 mod putting_off;
 #[cfg(test)]
@@ -19,7 +20,7 @@ mod tests;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use standoff_protocol::api::{Alert, Resolution, Snapshot, Stats};
+use standoff_protocol::api::{Alert, LossCause, Resolution, Snapshot, Stats};
 use standoff_protocol::stream::{Batch, FromCollector, Heartbeat, ProbeAnswer, Process, Sight, Started};
 use standoff_wait_graph::{Episodes, InstanceId, Limits, WaitGraph};
 
@@ -27,10 +28,12 @@ use crate::alerts::{Alerts, EpisodeId};
 use crate::confirm::Confirmations;
 use crate::decode::DecodeError;
 use crate::departures::Departures;
+use crate::detector::evidence::Told;
 use crate::detector::judgement::{Confirmed, Suspect};
 use crate::detector::putting_off::PuttingOff;
 use crate::instances::{ConnectionId, INSTANCES_MAX, Identity, Instances, OPEN_SET_SPANS_MAX, Presence};
 use crate::known::{self, InstanceKey};
+use crate::losses::Losses;
 use crate::settings::Times;
 
 /// While fewer tasks than this are dead, they are explained after every message that changes who is. With more, once in
@@ -86,8 +89,22 @@ pub(crate) enum Input {
     Disconnected { connection: ConnectionId },
     /// Its relay, which is on its host, has seen that its process is no more.
     Died { connection: ConnectionId },
+    /// A message on it could not be read, which has ended it.
+    Unreadable { connection: ConnectionId },
+    /// Somebody was refused who wanted to introduce himself.
+    Refused,
+    /// A relay has introduced itself.
+    RelayConnected { relay: ConnectionId, name: String },
+    /// A relay lives, and says how many instances it had no room for since it started.
+    RelayHeartbeat {
+        relay: ConnectionId,
+        instances_refused: u64,
+    },
     /// A relay's stream has ended, and all these connections with it.
-    RelayEnded { connections: Vec<ConnectionId> },
+    RelayEnded {
+        relay: ConnectionId,
+        connections: Vec<ConnectionId>,
+    },
     /// Its process was looked for.
     Seen { instance: InstanceId, sight: Sight },
     /// The time that [`Detector::wake_at`] named has come.
@@ -154,8 +171,8 @@ pub(crate) struct Detector {
     remembers: bool,
     events_total: u64,
     refuted_total: u64,
-    /// Losses of instances that are gone.
-    events_lost_before: u64,
+    losses: Losses,
+    told: Told,
     /// Whether the graph has changed since the last evaluation.
     dirty: bool,
     last_evaluation: Duration,
@@ -188,7 +205,8 @@ impl Detector {
             awaited,
             events_total: 0,
             refuted_total: 0,
-            events_lost_before: 0,
+            losses: Losses::default(),
+            told: Told::default(),
             dirty: false,
             last_evaluation: now,
             revision: None,
@@ -220,11 +238,7 @@ impl Detector {
                 complete,
             } => self.open_set(now, connection, spans, complete),
             Input::Batch { connection, batch } => self.batch(now, connection, batch),
-            Input::Heartbeat { connection, heartbeat } => {
-                if let Some(instance) = self.heard(now, connection).and_then(|id| self.instances.get_mut(id)) {
-                    instance.events_lost = heartbeat.events_lost;
-                }
-            }
+            Input::Heartbeat { connection, heartbeat } => self.heartbeat(now, connection, &heartbeat),
             Input::ProbeAnswer { connection, answer } => self.probe_answer(now, connection, &answer),
             Input::Goodbye { connection } | Input::Died { connection } => {
                 if let Some(instance) = self.instances.of(connection) {
@@ -232,11 +246,14 @@ impl Detector {
                 }
             }
             Input::Disconnected { connection } => self.disconnected(now, connection),
-            Input::RelayEnded { connections } => {
-                for connection in connections {
-                    self.disconnected(now, connection);
-                }
-            }
+            Input::Unreadable { connection } => self.unreadable(now, connection),
+            Input::Refused => self.losses.add(LossCause::Instances, 1),
+            Input::RelayConnected { relay, name } => self.losses.relay_comes(relay, name),
+            Input::RelayHeartbeat {
+                relay,
+                instances_refused,
+            } => self.losses.relay_says(relay, instances_refused),
+            Input::RelayEnded { relay, connections } => self.relay_ended(now, relay, connections),
             Input::Seen { instance, sight } => self.seen(now, instance, sight),
             Input::Tick => {}
         }
@@ -281,17 +298,15 @@ impl Detector {
             .iter()
             .filter(|(_, it)| it.presence == Presence::Silent)
             .count() as u64;
+        let evidence = self.evidence();
         Stats {
             open_calls: self.graph.open_calls() as u64,
             instances: self.instances.iter().count() as u64 - silent,
             instances_silent: silent,
             events_total: self.events_total,
-            events_lost: self.events_lost(),
+            events_lost: evidence.events_lost,
+            losses: evidence.losses,
             refuted_total: self.refuted_total,
         }
-    }
-
-    fn events_lost(&self) -> u64 {
-        self.events_lost_before + self.instances.iter().map(|(_, it)| it.events_lost).sum::<u64>()
     }
 }

@@ -91,7 +91,17 @@ impl WaitStream for Ingest {
                 "the first message of a stream must be a hello",
             ));
         };
-        let identity = hello::identity(hello)?;
+        let identity = match hello::identity(hello) {
+            Ok(identity) => identity,
+            Err(status) => {
+                tracing::warn!(%status, "connection refused");
+                self.owner
+                    .tell(Message::Input(Input::Refused))
+                    .await
+                    .map_err(unavailable)?;
+                return Err(status);
+            }
+        };
         let connection = self.connections.next();
         tracing::info!(
             connection = connection.0,
@@ -152,6 +162,11 @@ impl WaitStream for Ingest {
         let name = hello::relay_name(hello)?;
         let connection = self.connections.next();
         tracing::info!(connection = connection.0, relay = name, "relay connected");
+        let connected = Input::RelayConnected {
+            relay: connection,
+            name: name.clone(),
+        };
+        self.owner.tell(Message::Input(connected)).await.map_err(unavailable)?;
         let welcome = RelayWelcome {
             protocol_version: PROTOCOL_VERSION,
             heartbeat_ms: u32::try_from(self.heartbeat.as_millis()).unwrap_or(u32::MAX),
@@ -160,6 +175,7 @@ impl WaitStream for Ingest {
         let channels = Arc::new(Channels::new(welcome, reading.clone()));
         let relay = Relay {
             name,
+            connection,
             channels: Arc::clone(&channels),
             connections: self.connections.clone(),
             owner: self.owner.clone(),
@@ -182,7 +198,10 @@ impl WaitStream for Ingest {
                 channels = connections.len(),
                 "relay disconnected"
             );
-            let ended = Input::RelayEnded { connections };
+            let ended = Input::RelayEnded {
+                relay: connection,
+                connections,
+            };
             relay.owner.tell(Message::Input(ended)).await.ok();
             drop(permit);
         });

@@ -9,6 +9,7 @@ use standoff_protocol::stream::Process;
 use standoff_wait_graph::{InstanceId, SpanId};
 
 use crate::known::InstanceKey;
+use crate::losses::OfInstance;
 
 /// The most instances at once. Ten thousand replicas that all make long calls are far beyond one collector anyway.
 pub(crate) const INSTANCES_MAX: usize = 10_000;
@@ -38,8 +39,7 @@ pub(crate) struct Instance {
     pub(crate) presence: Presence,
     pub(crate) last_heard: Duration,
     pub(crate) lease: Duration,
-    /// Events that the library could not keep, as it last said.
-    pub(crate) events_lost: u64,
+    pub(crate) losses: OfInstance,
     sync: Sync,
 }
 
@@ -68,7 +68,10 @@ pub(crate) enum Order {
     /// Apply it.
     Next,
     /// Apply it (what it says is true), and ask for the full open set: something before it is missing.
-    Gap,
+    Gap {
+        /// So many batches, or one that came twice.
+        batches: u64,
+    },
     /// Apply it; the full open set has been asked for already.
     AwaitingOpenSet,
 }
@@ -91,7 +94,9 @@ impl Instance {
         };
         named.extend(spans);
         if named.len() > OPEN_SET_SPANS_MAX {
-            return Err(TooLarge);
+            return Err(TooLarge {
+                spans: named.len() as u64,
+            });
         }
         if complete {
             self.sync = Sync::Batches { next: 1 };
@@ -108,9 +113,10 @@ impl Instance {
                 *next += 1;
                 Order::Next
             }
-            Sync::Batches { .. } => {
+            Sync::Batches { next } => {
+                let batches = sequence.saturating_sub(*next).max(1);
                 self.sync = Sync::Gap;
-                Order::Gap
+                Order::Gap { batches }
             }
             Sync::OpenSet(_) | Sync::Gap => Order::AwaitingOpenSet,
         }
@@ -119,7 +125,10 @@ impl Instance {
 
 /// An open set names more spans than are accepted.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct TooLarge;
+pub(crate) struct TooLarge {
+    /// How many were named until then.
+    pub(crate) spans: u64,
+}
 
 /// All instances.
 #[derive(Debug, Default)]
@@ -128,6 +137,9 @@ pub(crate) struct Instances {
     by_key: HashMap<InstanceKey, InstanceId>,
     by_connection: HashMap<ConnectionId, InstanceId>,
     last_id: u64,
+    /// No lease runs out before this; none at all if it is absent. It is looked at for every message, so it is only brought
+    /// up to date when its time has come: leases are mostly renewed by then.
+    no_expiry_before: Option<Duration>,
 }
 
 /// The table of instances is full.
@@ -164,11 +176,25 @@ impl Instances {
             presence: before.as_ref().map_or(Presence::Present, |it| it.presence),
             last_heard: now,
             lease,
-            events_lost: before.map_or(0, |it| it.events_lost),
+            losses: before.map(|it| it.losses).unwrap_or_default(),
             sync: Sync::OpenSet(BTreeSet::new()),
         };
         self.by_id.insert(id, instance);
+        self.may_expire_at(now + lease);
         Ok(id)
+    }
+
+    /// The instance, which was silent, is heard of at `now`.
+    pub(crate) fn is_back(&mut self, now: Duration, id: InstanceId) {
+        if let Some(instance) = self.by_id.get_mut(&id) {
+            instance.presence = Presence::Present;
+            let lease = instance.lease;
+            self.may_expire_at(now + lease);
+        }
+    }
+
+    fn may_expire_at(&mut self, at: Duration) {
+        self.no_expiry_before = Some(self.no_expiry_before.map_or(at, |it| it.min(at)));
     }
 
     /// A connection has ended. Returns its instance if it had no newer one.
@@ -218,20 +244,32 @@ impl Instances {
         }
     }
 
-    /// Those that should have been heard of by `now`, and were not.
-    pub(crate) fn overdue(&self, now: Duration) -> Vec<InstanceId> {
-        self.iter()
-            .filter(|(_, it)| it.presence == Presence::Present && now >= it.last_heard + it.lease)
-            .map(|(id, _)| id)
-            .collect()
+    /// Those that should have been heard of by `now`, and were not. They are silent from now on.
+    pub(crate) fn overdue(&mut self, now: Duration) -> Vec<InstanceId> {
+        if self.no_expiry_before.is_none_or(|at| now < at) {
+            return Vec::new();
+        }
+        let mut overdue = Vec::new();
+        let mut next = None;
+        for (id, instance) in &mut self.by_id {
+            if instance.presence == Presence::Silent {
+                continue;
+            }
+            let expiry = instance.last_heard + instance.lease;
+            if now >= expiry {
+                instance.presence = Presence::Silent;
+                overdue.push(*id);
+            } else {
+                next = Some(next.map_or(expiry, |it: Duration| it.min(expiry)));
+            }
+        }
+        self.no_expiry_before = next;
+        overdue
     }
 
-    /// When the next lease runs out.
+    /// When to look again for those that are overdue.
     pub(crate) fn next_expiry(&self) -> Option<Duration> {
-        self.iter()
-            .filter(|(_, it)| it.presence == Presence::Present)
-            .map(|(_, it)| it.last_heard + it.lease)
-            .min()
+        self.no_expiry_before
     }
 }
 
@@ -297,10 +335,23 @@ mod tests {
         );
         assert!(instance.is_synced());
         assert_eq!(instance.batch(1), Order::Next);
-        assert_eq!(instance.batch(3), Order::Gap);
+        assert_eq!(instance.batch(3), Order::Gap { batches: 1 });
         assert_eq!(instance.batch(4), Order::AwaitingOpenSet);
         assert_eq!(instance.open_set([].into_iter(), true), Ok(Some(BTreeSet::new())));
         assert_eq!(instance.batch(1), Order::Next);
+    }
+
+    #[test]
+    fn a_lease_that_was_renewed_runs_out_later() {
+        let mut instances = Instances::default();
+        let [one, other] =
+            [(1, "a-1"), (2, "a-2")].map(|(connection, name)| connected(&mut instances, connection, name));
+        instances.get_mut(one).unwrap().last_heard = LEASE / 2;
+        assert_eq!(instances.overdue(LEASE), [other]);
+        assert_eq!(instances.next_expiry(), Some(LEASE + LEASE / 2));
+        instances.excuse(LEASE);
+        assert_eq!(instances.overdue(LEASE + LEASE / 2), []);
+        assert_eq!(instances.overdue(2 * LEASE + LEASE / 2), [one]);
     }
 
     #[test]
@@ -310,8 +361,10 @@ mod tests {
         assert_eq!(instances.next_expiry(), Some(LEASE));
         assert_eq!(instances.overdue(LEASE - Duration::from_nanos(1)), []);
         assert_eq!(instances.overdue(LEASE), [id]);
-        instances.get_mut(id).unwrap().presence = Presence::Silent;
+        assert_eq!(instances.get(id).unwrap().presence, Presence::Silent);
         assert_eq!(instances.overdue(LEASE), []);
         assert_eq!(instances.next_expiry(), None);
+        instances.is_back(LEASE, id);
+        assert_eq!(instances.next_expiry(), Some(2 * LEASE));
     }
 }

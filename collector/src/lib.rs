@@ -17,6 +17,7 @@ mod http;
 mod ingest;
 mod instances;
 mod known;
+mod losses;
 mod owner;
 mod settings;
 

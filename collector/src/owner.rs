@@ -216,10 +216,12 @@ impl<S: Surroundings> Work<S> {
             }
             Message::Input(input) => {
                 match &input {
-                    Input::Disconnected { connection } | Input::Died { connection } => {
+                    Input::Disconnected { connection }
+                    | Input::Died { connection }
+                    | Input::Unreadable { connection } => {
                         self.connections.remove(connection);
                     }
-                    Input::RelayEnded { connections } => {
+                    Input::RelayEnded { connections, .. } => {
                         for connection in connections {
                             self.connections.remove(connection);
                         }
@@ -230,6 +232,9 @@ impl<S: Surroundings> Work<S> {
                     | Input::Heartbeat { .. }
                     | Input::ProbeAnswer { .. }
                     | Input::Goodbye { .. }
+                    | Input::Refused
+                    | Input::RelayConnected { .. }
+                    | Input::RelayHeartbeat { .. }
                     | Input::Seen { .. }
                     | Input::Tick => {}
                 }
@@ -237,7 +242,7 @@ impl<S: Surroundings> Work<S> {
             }
             Message::Unreadable { connection, status } => {
                 self.end(connection, status);
-                self.step(now, Input::Disconnected { connection });
+                self.step(now, Input::Unreadable { connection });
             }
             Message::List {
                 filter,

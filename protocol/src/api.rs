@@ -213,12 +213,135 @@ pub struct Resource {
 }
 
 /// What to hold against an alert.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Evidence {
-    /// Events that instances could not keep or deliver. A missing cycle then proves nothing.
+    /// Starts and finishes that were lost on their way into the graph, whatever the cause. A missing cycle then proves
+    /// nothing.
     pub events_lost: u64,
     /// Open calls whose target nobody has described.
     pub undecided_waits: u64,
+    /// What was lost, by cause; a cause that is not listed has lost nothing. Empty from a collector that does not say so.
+    #[serde(default)]
+    pub losses: Vec<Loss>,
+}
+
+/// What was lost for one cause since the collector started, also of instances that are gone.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Loss {
+    /// Why, and where.
+    pub cause: LossCause,
+    /// How much; of what depends on the cause.
+    pub count: u64,
+    /// The instances, of those that are known now, that have lost most, the worst first; at most 3. Empty for what is not
+    /// lost by one instance.
+    pub instances: Vec<String>,
+}
+
+/// Why something was lost, and where.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LossCause {
+    /// Events: starts of calls, handles, holds and members, while a library had too many open.
+    LibrarySpans,
+    /// Events: spans that only keep the parent chain, while a library had too many.
+    LibraryParents,
+    /// Events: finishes that a library had no room for. A full open set has made up for them.
+    LibraryFinishes,
+    /// Events: starts that a relay had no room for.
+    RelaySpans,
+    /// Events: of which nobody has said why they were lost.
+    Unknown,
+    /// Events: in messages that do not keep to the protocol. The connection was ended.
+    Malformed,
+    /// Events: in open sets that are too large. The connection was ended.
+    OpenSets,
+    /// Events: starts that the collector's graph had no room for.
+    GraphSpans,
+    /// Memories of ended spans, and of who has served what, that the collector's graph gave up early for want of room.
+    GraphMemory,
+    /// Batches that are missing in the sequence of an instance. The full open set, which was asked for, makes up for them.
+    Batches,
+    /// Full open sets that were asked for because batches were missing.
+    Resyncs,
+    /// Probes that were not answered in time, or whose connection has ended meanwhile. They are asked again.
+    Probes,
+    /// Connections of instances that the collector has refused.
+    Instances,
+    /// Instances that a relay had no room for.
+    RelayInstances,
+    /// One that a later version knows.
+    #[serde(other)]
+    Other,
+}
+
+impl LossCause {
+    /// All that this version tells of.
+    pub const ALL: [Self; 14] = [
+        Self::LibrarySpans,
+        Self::LibraryParents,
+        Self::LibraryFinishes,
+        Self::RelaySpans,
+        Self::Unknown,
+        Self::Malformed,
+        Self::OpenSets,
+        Self::GraphSpans,
+        Self::GraphMemory,
+        Self::Batches,
+        Self::Resyncs,
+        Self::Probes,
+        Self::Instances,
+        Self::RelayInstances,
+    ];
+
+    /// As the API writes it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::LibrarySpans => "library_spans",
+            Self::LibraryParents => "library_parents",
+            Self::LibraryFinishes => "library_finishes",
+            Self::RelaySpans => "relay_spans",
+            Self::Unknown => "unknown",
+            Self::Malformed => "malformed",
+            Self::OpenSets => "open_sets",
+            Self::GraphSpans => "graph_spans",
+            Self::GraphMemory => "graph_memory",
+            Self::Batches => "batches",
+            Self::Resyncs => "resyncs",
+            Self::Probes => "probes",
+            Self::Instances => "instances",
+            Self::RelayInstances => "relay_instances",
+            Self::Other => "other",
+        }
+    }
+
+    /// Whether what it counts are events, which are a part of `events_lost`.
+    #[must_use]
+    pub const fn counts_events(self) -> bool {
+        match self {
+            Self::LibrarySpans
+            | Self::LibraryParents
+            | Self::LibraryFinishes
+            | Self::RelaySpans
+            | Self::Unknown
+            | Self::Malformed
+            | Self::OpenSets
+            | Self::GraphSpans => true,
+            Self::GraphMemory
+            | Self::Batches
+            | Self::Resyncs
+            | Self::Probes
+            | Self::Instances
+            | Self::RelayInstances
+            | Self::Other => false,
+        }
+    }
+}
+
+impl std::fmt::Display for LossCause {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.name())
+    }
 }
 
 /// Who has taken charge of a recurring deadlock.
@@ -234,7 +357,7 @@ pub struct Acknowledgement {
 }
 
 /// What the collector sees just now: the data of the event `stats`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Stats {
     /// Calls that are open.
     pub open_calls: u64,
@@ -244,8 +367,11 @@ pub struct Stats {
     pub instances_silent: u64,
     /// Starts and finishes taken in since the collector started.
     pub events_total: u64,
-    /// Events that instances could not keep or deliver.
+    /// As in [`Evidence`].
     pub events_lost: u64,
+    /// As in [`Evidence`].
+    #[serde(default)]
+    pub losses: Vec<Loss>,
     /// Suspicions that the instances refuted.
     pub refuted_total: u64,
 }
@@ -329,6 +455,21 @@ mod tests {
         let alert: Alert = serde_json::from_str(example).unwrap();
         let documented: serde_json::Value = serde_json::from_str(example).unwrap();
         assert_eq!(serde_json::to_value(&alert).unwrap(), documented);
+    }
+
+    #[test]
+    fn losses_of_an_older_and_of_a_newer_collector_are_understood() {
+        let older: Evidence = serde_json::from_str(r#"{"events_lost": 1, "undecided_waits": 0}"#).unwrap();
+        assert_eq!(older.losses, []);
+        let newer = r#"{"cause": "comets", "count": 1, "instances": []}"#;
+        assert_eq!(serde_json::from_str::<Loss>(newer).unwrap().cause, LossCause::Other);
+    }
+
+    #[test]
+    fn causes_are_named_as_they_are_written() {
+        for cause in LossCause::ALL {
+            assert_eq!(serde_json::to_value(cause).unwrap(), cause.name());
+        }
     }
 
     #[test]

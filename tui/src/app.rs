@@ -172,7 +172,7 @@ impl App {
                 self.stats = Some(stats);
             }
             Update::Alert(alert) => self.board.put(visible::alert(&alert, self.look.charset)),
-            Update::Stats(stats) if self.stats == Some(stats) => return Change::None,
+            Update::Stats(stats) if self.stats.as_ref() == Some(&stats) => return Change::None,
             Update::Stats(stats) => self.stats = Some(stats),
             Update::NotUnderstood(reason) => {
                 let before = self.not_understood.as_ref().map_or(0, |(count, _)| *count);

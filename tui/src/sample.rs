@@ -206,6 +206,7 @@ pub(crate) fn knot() -> Alert {
         evidence: Evidence {
             events_lost: 12,
             undecided_waits: 1,
+            losses: vec![],
         },
         ..ring()
     }
@@ -229,6 +230,7 @@ pub(crate) fn stats() -> Stats {
         instances_silent: 0,
         events_total: 4_711,
         events_lost: 0,
+        losses: vec![],
         refuted_total: 0,
     }
 }

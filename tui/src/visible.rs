@@ -6,7 +6,7 @@
 
 use std::fmt::Write as _;
 
-use standoff_protocol::api::{Acknowledgement, Alert, Group, Resource, Task, Wait};
+use standoff_protocol::api::{Acknowledgement, Alert, Evidence, Group, Loss, Resource, Task, Wait};
 
 use crate::look::Charset;
 
@@ -109,12 +109,24 @@ pub(crate) fn alert(raw: &Alert, charset: Charset) -> Alert {
         resources_total: raw.resources_total,
         victims: tasks(&raw.victims),
         victims_total: raw.victims_total,
-        evidence: raw.evidence,
+        evidence: Evidence {
+            events_lost: raw.evidence.events_lost,
+            undecided_waits: raw.evidence.undecided_waits,
+            losses: raw.evidence.losses.iter().map(|raw| loss(raw, charset)).collect(),
+        },
         acknowledged: raw.acknowledged.as_ref().map(|raw| Acknowledgement {
             by: text(&raw.by),
             note: text(&raw.note),
             at: raw.at,
         }),
+    }
+}
+
+fn loss(raw: &Loss, charset: Charset) -> Loss {
+    Loss {
+        cause: raw.cause,
+        count: raw.count,
+        instances: raw.instances.iter().map(|raw| text(raw, charset)).collect(),
     }
 }
 

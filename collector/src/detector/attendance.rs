@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use standoff_protocol::api::Resolution;
+use standoff_protocol::api::{LossCause, Resolution};
 use standoff_protocol::stream::{
-    Batch, FromCollector, PROTOCOL_VERSION, ProbeAnswer, Process, ResyncRequest, Sight, Started, Welcome,
+    Batch, FromCollector, Heartbeat, PROTOCOL_VERSION, ProbeAnswer, Process, ResyncRequest, Sight, Started, Welcome,
     from_collector,
 };
 use standoff_wait_graph::{Event, InstanceId, SpanId};
@@ -20,12 +20,14 @@ use crate::known;
 impl Detector {
     pub(super) fn connected(&mut self, now: Duration, connection: ConnectionId, identity: Identity) {
         let service = identity.service.as_str().into();
+        let key = identity.key.clone();
         let joined = known::Change::Joined(identity.key.clone(), identity.process.clone());
         let older = self.instances.connection_of(&identity.key);
         let Ok(id) = self
             .instances
             .connect(now, connection, identity, self.times.lease)
             .map_err(|Full| {
+                self.losses.add(LossCause::Instances, 1);
                 self.effects.push(Effect::Refuse(connection, Refusal::TooManyInstances));
             })
         else {
@@ -35,6 +37,9 @@ impl Detector {
         // instance still has: it must hear that nobody listens there.
         if let Some(older) = older {
             self.effects.push(Effect::Refuse(older, Refusal::Superseded));
+        }
+        if let Some(instance) = self.instances.get_mut(id) {
+            self.losses.comes(&key, &mut instance.losses);
         }
         self.confirmations.disconnected(id);
         self.graph.describe_instance(id, service);
@@ -61,7 +66,10 @@ impl Detector {
         let whole = match instance.open_set(named.into_iter(), complete) {
             Ok(Some(whole)) => whole,
             Ok(None) => return,
-            Err(TooLarge) => return self.refuse(now, connection, Refusal::OpenSetTooLarge),
+            Err(TooLarge { spans }) => {
+                self.lost(id, LossCause::OpenSets, spans);
+                return self.refuse(now, connection, Refusal::OpenSetTooLarge);
+            }
         };
         let key = instance.identity.key.clone();
         for span in self.graph.open_spans(id) {
@@ -80,11 +88,14 @@ impl Detector {
         let Some(instance) = self.instances.get_mut(id) else {
             return;
         };
-        if instance.batch(batch.sequence) == Order::Gap {
+        if let Order::Gap { batches } = instance.batch(batch.sequence) {
             tracing::warn!(
                 instance = instance.identity.key.instance_id,
+                batches,
                 "batches were lost; asking for the open set"
             );
+            self.lost(id, LossCause::Batches, batches);
+            self.lost(id, LossCause::Resyncs, 1);
             self.send(connection, from_collector::Message::ResyncRequest(ResyncRequest {}));
         }
         self.events_total += batch.finished.len() as u64;
@@ -98,7 +109,8 @@ impl Detector {
 
     /// Takes in spans that have started. Refuses the connection, and says so, if one cannot be accepted.
     fn start_all(&mut self, now: Duration, connection: ConnectionId, id: InstanceId, spans: Vec<Started>) -> bool {
-        self.events_total += spans.len() as u64;
+        let count = spans.len() as u64;
+        self.events_total += count;
         let decoded: Result<Vec<_>, DecodeError> = decode::check_count(spans.len()).and_then(|()| {
             spans
                 .into_iter()
@@ -111,6 +123,8 @@ impl Detector {
                 true
             }
             Err(error) => {
+                // None of them is taken in.
+                self.lost(id, LossCause::Malformed, count);
                 self.refuse(now, connection, error.into());
                 false
             }
@@ -159,6 +173,28 @@ impl Detector {
         self.disconnected(now, connection);
     }
 
+    pub(super) fn heartbeat(&mut self, now: Duration, connection: ConnectionId, heartbeat: &Heartbeat) {
+        if let Some(instance) = self.heard(now, connection).and_then(|id| self.instances.get_mut(id)) {
+            self.losses.heard(&mut instance.losses, heartbeat);
+        }
+    }
+
+    /// A message could not even be read, so nobody knows what was in it.
+    pub(super) fn unreadable(&mut self, now: Duration, connection: ConnectionId) {
+        if let Some(id) = self.instances.of(connection) {
+            self.lost(id, LossCause::Malformed, 1);
+        }
+        self.disconnected(now, connection);
+    }
+
+    /// A relay's stream has ended, and all its channels with it: once for all of them.
+    pub(super) fn relay_ended(&mut self, now: Duration, relay: ConnectionId, connections: Vec<ConnectionId>) {
+        self.losses.relay_leaves(relay);
+        for connection in connections {
+            self.disconnected(now, connection);
+        }
+    }
+
     /// Any message renews the lease.
     pub(super) fn heard(&mut self, now: Duration, connection: ConnectionId) -> Option<InstanceId> {
         let id = self.instances.of(connection)?;
@@ -172,12 +208,10 @@ impl Detector {
 
     /// What the instance has open is known again.
     fn believe(&mut self, now: Duration, id: InstanceId) {
-        let Some(instance) = self.instances.get_mut(id) else {
-            return;
-        };
+        let Some(instance) = self.instances.get(id) else { return };
         if instance.presence == Presence::Silent {
-            instance.presence = Presence::Present;
             tracing::info!(instance = instance.identity.key.instance_id, "instance is back");
+            self.instances.is_back(now, id);
             self.apply(now, &Event::InstanceBack(id), Resolution::Finished);
         }
     }
@@ -215,7 +249,7 @@ impl Detector {
         if let Some(instance) = self.instances.remove(id) {
             tracing::info!(instance = instance.identity.key.instance_id, "instance is gone");
             self.confirmations.disconnected(id);
-            self.events_lost_before += instance.events_lost;
+            self.losses.leaves(&instance.identity.key, instance.losses);
             self.awaited.remove(&instance.identity.key);
             self.effects
                 .push(Effect::Remember(known::Change::Gone(instance.identity.key)));
@@ -226,8 +260,7 @@ impl Detector {
     pub(super) fn keep_house(&mut self, now: Duration) {
         let overdue = self.instances.overdue(now);
         for id in overdue.iter().copied() {
-            if let Some(instance) = self.instances.get_mut(id) {
-                instance.presence = Presence::Silent;
+            if let Some(instance) = self.instances.get(id) {
                 tracing::warn!(
                     instance = instance.identity.key.instance_id,
                     "nothing heard of the instance for its lease"
@@ -255,6 +288,7 @@ impl Detector {
             self.next_housekeeping = now + HOUSEKEEPING_EVERY;
             self.graph.expire(now);
             self.forget_silent(now);
+            self.tell_evidence();
             self.effects.push(Effect::Publish(Published::Stats(self.stats())));
         }
     }

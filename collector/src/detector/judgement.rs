@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use standoff_protocol::api::{Alert, Evidence, Resolution};
+use standoff_protocol::api::{Alert, Resolution};
 use standoff_protocol::stream::{Outcome, from_collector};
 use standoff_wait_graph::{CallState, Change, DeadTask, DeadWait, Deadlock, Event, Settled, SpanId, WaitGraph};
 
@@ -179,11 +179,7 @@ impl Detector {
     }
 
     fn describe(&self, now: Duration, id: EpisodeId, deadlock: &Deadlock) -> Alert {
-        let evidence = Evidence {
-            events_lost: self.events_lost(),
-            undecided_waits: self.graph.undecided_waits() as u64,
-        };
-        describe::alert(id, now, deadlock, &self.instances, evidence)
+        describe::alert(id, now, deadlock, &self.instances, self.evidence())
     }
 
     /// Before when a core may not be asked about: somebody who could serve its queued calls may just be joining, or, when
@@ -226,6 +222,7 @@ impl Detector {
                 self.send(connection, from_collector::Message::Probe(probe));
             }
         }
+        self.count_unanswered();
     }
 
     fn open(&mut self, now: Duration, id: EpisodeId, deadlock: Arc<Deadlock>) {
@@ -303,6 +300,7 @@ impl Detector {
                 id = alert.id,
                 summary = alert.summary,
                 victims = alert.victims_total,
+                losses = describe::losses(&alert.evidence),
                 "deadlock"
             );
             self.publish(alert);

@@ -1,5 +1,6 @@
 //! The detector with simulated instances around it, under a simulated clock.
 
+mod losses;
 mod putting_off;
 mod storms;
 

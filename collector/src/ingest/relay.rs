@@ -8,12 +8,14 @@ use tonic::{Status, Streaming};
 use super::{Connections, hello, instance};
 use crate::channels::{Channel, Channels, TakesNone, TooMany};
 use crate::detector::Input;
-use crate::instances::INSTANCES_MAX;
+use crate::instances::{ConnectionId, INSTANCES_MAX};
 use crate::owner::{Message, Outbox, Owner, ShuttingDown};
 
 /// One relay's stream, as far as it was heard.
 pub(super) struct Relay {
     pub(super) name: String,
+    /// The stream as a whole.
+    pub(super) connection: ConnectionId,
     pub(super) channels: Arc<Channels>,
     pub(super) connections: Connections,
     pub(super) owner: Owner,
@@ -49,7 +51,13 @@ impl Relay {
         match message {
             // Once is enough.
             from_relay::Message::Hello(_) if of_relay => Ok(()),
-            from_relay::Message::Heartbeat(_) if of_relay => Ok(()),
+            from_relay::Message::Heartbeat(heartbeat) if of_relay => {
+                self.tell(Input::RelayHeartbeat {
+                    relay: self.connection,
+                    instances_refused: heartbeat.instances_refused,
+                })
+                .await
+            }
             from_relay::Message::Instance(said) if !of_relay => self.instance(channel, said).await,
             from_relay::Message::Closed(closed) if !of_relay => match self.channels.state_of(channel) {
                 Channel::Open(connection) => {
@@ -130,7 +138,8 @@ impl Relay {
             }
             Err(status) => {
                 tracing::warn!(relay = self.name, channel, %status, "channel refused");
-                self.channels.refuse(channel, &status).map_err(takes_none)
+                self.channels.refuse(channel, &status).map_err(takes_none)?;
+                self.tell(Input::Refused).await
             }
         }
     }

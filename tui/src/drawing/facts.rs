@@ -1,7 +1,7 @@
 //! What is known about an alert beside its cycle: victims, resources, and how far to trust it.
 
 use ratatui::text::{Line, Span};
-use standoff_protocol::api::{Resource, Task};
+use standoff_protocol::api::{Loss, Resource, Task};
 
 use super::{Drawing, place, timeout, trust, wait_short};
 use crate::{time, words};
@@ -141,6 +141,14 @@ fn evidence(drawing: Drawing<'_>, out: &mut Vec<Line<'static>>) {
             Span::raw(": a missing cycle proves nothing"),
         ];
         point(drawing, out, spans);
+    }
+    if !alert.evidence.losses.is_empty() {
+        let of = |loss: &Loss| match &*loss.instances.join(", ") {
+            "" => format!("{} {}", loss.cause, loss.count),
+            most_of_it => format!("{} {} ({most_of_it})", loss.cause, loss.count),
+        };
+        let losses: Vec<String> = alert.evidence.losses.iter().map(of).collect();
+        point(drawing, out, vec![Span::raw(format!("lost: {}", losses.join(", ")))]);
     }
     if alert.evidence.undecided_waits > 0 {
         let waits = words::count(alert.evidence.undecided_waits, "wait");

@@ -90,7 +90,7 @@ fn counts(app: &App) -> Vec<Span<'static>> {
 
 /// What makes the screen less than the truth, and what to try. Before the first news the screen itself says it.
 pub(super) fn notice(app: &App) -> Option<String> {
-    app.stats?;
+    app.stats.as_ref()?;
     let for_how_long = |since| time::text(time::between(since, app.now));
     match &app.connection {
         Connection::Connecting => None,
@@ -146,14 +146,15 @@ fn hints(app: &App) -> [Vec<Span<'static>>; 3] {
 /// The collector's figures, long and short. What was lost is never left out for lack of room.
 fn figures(app: &App) -> [Vec<Span<'static>>; 4] {
     let look = app.look;
-    let Some(Stats {
+    let Some(&Stats {
         open_calls,
         instances,
         instances_silent,
         events_total: _,
         events_lost,
+        losses: _,
         refuted_total,
-    }) = app.stats
+    }) = app.stats.as_ref()
     else {
         return [const { Vec::new() }; 4];
     };

@@ -9,7 +9,7 @@ use ratatui::backend::TestBackend;
 use ratatui::buffer::Buffer;
 use ratatui::layout::{Rect, Size};
 use ratatui::style::Color;
-use standoff_protocol::api::{Alert, Resolution, Snapshot, Stats};
+use standoff_protocol::api::{Alert, Loss, LossCause, Resolution, Snapshot, Stats};
 
 use super::render;
 use crate::app::{App, Change, Input};
@@ -120,6 +120,24 @@ fn a_ring() {
         screen(SMALL, ring(), vec![key(ENTER), key(KeyCode::End)])
     );
     insta::assert_snapshot!("ring_34x12", screen((34, 12), ring(), vec![key(ENTER)]));
+}
+
+#[test]
+fn what_was_lost_is_said_by_cause_and_by_whom() {
+    let loss = |cause, count, instances: &[&str]| Loss {
+        cause,
+        count,
+        instances: instances.iter().map(ToString::to_string).collect(),
+    };
+    let mut alert = sample::ring();
+    alert.evidence.losses = vec![
+        loss(LossCause::LibrarySpans, 12, &["a-1", "b-\u{1b}[31m1"]),
+        loss(LossCause::GraphMemory, 3, &[]),
+    ];
+    let shown = text(&screen(LARGE, vec![snapshot(vec![alert])], vec![key(ENTER)]));
+    assert!(shown.contains("lost: library_spans 12 (a-1,"), "{shown}");
+    assert!(shown.contains(", graph_memory 3"), "{shown}");
+    assert!(!shown.contains('\u{1b}'));
 }
 
 #[test]
