@@ -43,6 +43,8 @@ mod prepared;
 pub mod propagation;
 mod reading;
 mod record;
+#[cfg(feature = "relay")]
+pub mod relay;
 mod reporter;
 mod session;
 mod settings;

@@ -1,0 +1,156 @@
+//! Whether a message keeps to the protocol. A collector would end the channel of one that does not, so the relay refuses
+//! it where it comes in.
+
+use standoff_protocol::stream::{
+    Hello, PROTOCOL_VERSION, RESOURCES_PER_SPAN_MAX, Role, SPANS_PER_MESSAGE_MAX, Started, TEXT_BYTES_MAX,
+};
+
+use super::Refusal;
+
+/// How long a trace id is, where there is one.
+const TRACE_ID_BYTES: usize = 16;
+
+/// Something about a span that the protocol does not allow.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("span {span_id:016x}: {kind}")]
+pub struct Malformed {
+    span_id: u64,
+    kind: MalformedKind,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+enum MalformedKind {
+    #[error("a span id must not be 0")]
+    NoSpanId,
+    #[error("a trace id has {TRACE_ID_BYTES} bytes or none, not {0}")]
+    TraceId(usize),
+    #[error("role {0} is not one of this protocol version")]
+    Role(i32),
+    #[error("{field} has {len} bytes; at most {TEXT_BYTES_MAX} are accepted")]
+    TextTooLong { field: &'static str, len: usize },
+    #[error("it names {0} resources; at most {RESOURCES_PER_SPAN_MAX} are accepted")]
+    TooManyResources(usize),
+    #[error("a message has {0} spans; at most {SPANS_PER_MESSAGE_MAX} are accepted")]
+    TooManySpans(usize),
+}
+
+/// Checks the spans of one message.
+pub(super) fn spans(spans: &[Started]) -> Result<(), Malformed> {
+    if spans.len() > SPANS_PER_MESSAGE_MAX {
+        return Err(Malformed {
+            span_id: 0,
+            kind: MalformedKind::TooManySpans(spans.len()),
+        });
+    }
+    spans.iter().try_for_each(|span| {
+        check(span).map_err(|kind| Malformed {
+            span_id: span.span_id,
+            kind,
+        })
+    })
+}
+
+fn check(span: &Started) -> Result<(), MalformedKind> {
+    if span.span_id == 0 {
+        return Err(MalformedKind::NoSpanId);
+    }
+    if !matches!(span.trace_id.len(), 0 | TRACE_ID_BYTES) {
+        return Err(MalformedKind::TraceId(span.trace_id.len()));
+    }
+    if Role::try_from(span.role).is_err() {
+        return Err(MalformedKind::Role(span.role));
+    }
+    if span.resources.len() > RESOURCES_PER_SPAN_MAX {
+        return Err(MalformedKind::TooManyResources(span.resources.len()));
+    }
+    let group = span.wait_group.as_ref().map_or("", |group| &group.name);
+    let texts = [
+        ("the name", span.name.as_str()),
+        ("the target", &span.target),
+        ("the conversation id", &span.conversation_id),
+        ("the wait group", group),
+    ];
+    let resources = span.resources.iter().map(|resource| ("a resource", resource.as_str()));
+    for (field, text) in texts.into_iter().chain(resources) {
+        if text.len() > TEXT_BYTES_MAX {
+            return Err(MalformedKind::TextTooLong { field, len: text.len() });
+        }
+    }
+    Ok(())
+}
+
+/// Checks how an instance introduces itself.
+pub(super) fn hello(hello: &Hello) -> Result<(), Refusal> {
+    if hello.protocol_version != PROTOCOL_VERSION {
+        return Err(Refusal::Version(hello.protocol_version));
+    }
+    let Some(instance) = hello.instance.as_ref().filter(|it| !it.instance_id.is_empty()) else {
+        return Err(Refusal::Nameless);
+    };
+    let host = instance.process.as_ref().map_or("", |process| &process.host);
+    let texts = [
+        instance.instance_id.as_str(),
+        &instance.service_name,
+        &instance.service_namespace,
+        host,
+    ];
+    if texts.iter().any(|text| text.len() > TEXT_BYTES_MAX) {
+        return Err(Refusal::NameTooLong);
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn call() -> Started {
+        Started {
+            span_id: 7,
+            role: Role::Call.into(),
+            target: "service-b".into(),
+            ..Started::default()
+        }
+    }
+
+    #[test]
+    fn what_breaks_the_protocol_is_named() {
+        let cases = [
+            (
+                Started { span_id: 0, ..call() },
+                "span 0000000000000000: a span id must not be 0",
+            ),
+            (
+                Started {
+                    trace_id: vec![1; 3],
+                    ..call()
+                },
+                "span 0000000000000007: a trace id has 16 bytes or none, not 3",
+            ),
+            (
+                Started { role: 99, ..call() },
+                "span 0000000000000007: role 99 is not one of this protocol version",
+            ),
+            (
+                Started {
+                    target: "x".repeat(1025),
+                    ..call()
+                },
+                "span 0000000000000007: the target has 1025 bytes; at most 1024 are accepted",
+            ),
+            (
+                Started {
+                    resources: vec![String::new(); 33],
+                    ..call()
+                },
+                "span 0000000000000007: it names 33 resources; at most 32 are accepted",
+            ),
+        ];
+        assert_eq!(spans(&[call()]), Ok(()));
+        for (started, message) in cases {
+            assert_eq!(spans(&[call(), started]).unwrap_err().to_string(), message);
+        }
+        assert!(spans(&vec![call(); SPANS_PER_MESSAGE_MAX]).is_ok());
+        assert!(spans(&vec![call(); SPANS_PER_MESSAGE_MAX + 1]).is_err());
+    }
+}
