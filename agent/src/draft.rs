@@ -14,22 +14,38 @@ use crate::{OpenSpan, Outcome, Text, agent, prepared};
 /// What every builder gathers.
 #[derive(Debug)]
 pub(crate) struct Draft<'a> {
-    tracer: &'a SdkTracer,
+    tracer: Cow<'a, SdkTracer>,
     pub(crate) kind: SpanKind,
     name: Cow<'static, str>,
     /// `None` is the current context at the start.
     pub(crate) parent: Option<Context>,
     pub(crate) facts: Facts,
+    /// For whatever else exports the span.
+    pub(crate) attributes: Vec<KeyValue>,
 }
 
 impl<'a> Draft<'a> {
     pub(crate) fn new(tracer: &'a SdkTracer, role: Role, kind: SpanKind, name: Text) -> Self {
         Draft {
-            tracer,
+            tracer: Cow::Borrowed(tracer),
             kind,
             name: name.to_name(),
             parent: None,
             facts: Facts::new(role, name.to_value()),
+            attributes: Vec::new(),
+        }
+    }
+
+    /// The same, to be started later than the helper may live.
+    #[cfg(feature = "groups")]
+    pub(crate) fn into_owned(self) -> Draft<'static> {
+        Draft {
+            tracer: Cow::Owned(self.tracer.into_owned()),
+            kind: self.kind,
+            name: self.name,
+            parent: self.parent,
+            facts: self.facts,
+            attributes: self.attributes,
         }
     }
 
@@ -40,12 +56,14 @@ impl<'a> Draft<'a> {
 
     pub(crate) fn start(self, on_drop: Outcome) -> OpenSpan {
         let parent = self.parent.unwrap_or_else(Context::current);
+        let mut attributes = attributes_of(&self.facts, &self.kind);
+        attributes.extend(self.attributes);
         let builder = SpanBuilder {
             span_kind: Some(self.kind),
-            attributes: Some(attributes_of(&self.facts)),
+            attributes: Some(attributes),
             ..SpanBuilder::from_name(self.name)
         };
-        let tracer = self.tracer;
+        let tracer = self.tracer.as_ref();
         let start = || tracer.build_with_context(builder, &parent);
         let (span, taken) = prepared::with_facts(self.facts.bounded(), &parent, start);
         if let Some(taken) = taken
@@ -61,12 +79,14 @@ impl<'a> Draft<'a> {
 const ATTRIBUTES: usize = 4;
 
 /// The facts as attributes, so that whatever else exports the span sees them too.
-fn attributes_of(facts: &Facts) -> Vec<KeyValue> {
+fn attributes_of(facts: &Facts, kind: &SpanKind) -> Vec<KeyValue> {
     let mut attributes = Vec::with_capacity(ATTRIBUTES);
     let mut say = |key: &'static str, value: Value| attributes.push(KeyValue::new(key, value));
     match facts.role {
         Role::Hold => say(attributes::ROLE, "hold".into()),
         Role::Member => say(attributes::ROLE, "member".into()),
+        Role::Call if *kind == SpanKind::Internal => say(attributes::ROLE, "call".into()),
+        Role::Handle if *kind == SpanKind::Internal => say(attributes::ROLE, "handle".into()),
         // Their kinds say it.
         Role::Call | Role::Handle | Role::Structural => {}
     }

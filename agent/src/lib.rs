@@ -30,11 +30,15 @@
 //! seen here. Use a sampler that records everything and sample at the exporter, or a wait may stay unknown. A handler
 //! follows its caller's decision under `ParentBased` samplers, so every service of a chain has to record.
 
+#[cfg(feature = "actors")]
+pub mod actors;
 mod agent;
 mod backoff;
 mod capture;
 mod conversation;
 mod draft;
+#[cfg(feature = "groups")]
+pub mod groups;
 #[cfg(test)]
 #[path = "../tests/support/mirror.rs"]
 mod mirror;
@@ -51,8 +55,12 @@ mod settings;
 mod spans;
 #[cfg(feature = "tracing")]
 mod start_capture;
+#[cfg(feature = "sync")]
+pub mod sync;
 mod table;
 mod text;
+#[cfg(feature = "tower")]
+pub mod tower;
 
 pub use agent::{Agent, AgentBuilder, Connection, Counters, Dropped, StartError};
 pub use capture::CaptureProcessor;

@@ -5,13 +5,15 @@
 
 use std::time::Duration;
 
-use opentelemetry::Context;
 use opentelemetry::trace::{SpanKind, TracerProvider};
+use opentelemetry::{Context, KeyValue};
 use opentelemetry_sdk::trace::{SdkTracer, SdkTracerProvider};
 use standoff_protocol::stream::Role;
 
 use crate::draft::Draft;
 use crate::record::Group;
+#[cfg(feature = "tower")]
+use crate::record::Subject;
 use crate::{OpenSpan, Outcome, Text};
 
 /// Starts spans that standoff understands.
@@ -52,7 +54,8 @@ impl Spans {
         }
     }
 
-    /// A task waits for a reply from `target`: the resource a unit of which it needs until a handler accepts the call.
+    /// A task waits for a reply from `target`: the resource a unit of which it needs until a handler accepts the call. An
+    /// empty one says nothing: what is called is unknown until a handler accepts.
     ///
     /// ```
     /// # use opentelemetry_sdk::trace::SdkTracerProvider;
@@ -66,7 +69,10 @@ impl Spans {
     /// ```
     pub fn call(&self, target: impl Into<Text>) -> CallBuilder<'_> {
         let mut draft = self.draft(Role::Call, SpanKind::Client, "call".into());
-        draft.facts.subject.push(target.into().to_value());
+        let target = target.into();
+        if !target.as_str().is_empty() {
+            draft.facts.subject.push(target.to_value());
+        }
         CallBuilder { draft }
     }
 
@@ -141,6 +147,14 @@ pub struct CallBuilder<'a> {
 }
 
 impl CallBuilder<'_> {
+    /// The same, to be started when the [`Spans`] that it came from may be gone.
+    #[cfg(feature = "groups")]
+    pub(crate) fn into_owned(self) -> CallBuilder<'static> {
+        CallBuilder {
+            draft: self.draft.into_owned(),
+        }
+    }
+
     /// Names the span, instead of `call`.
     pub fn name(mut self, name: impl Into<Text>) -> Self {
         self.draft.name(name.into());
@@ -177,6 +191,28 @@ impl CallBuilder<'_> {
     /// The correlation id of the request, by which a handler is found that has no trace context.
     pub fn conversation(mut self, id: impl Into<Text>) -> Self {
         self.draft.facts.conversation = Some(id.into().to_value());
+        self
+    }
+
+    /// The wait is for something in this process, a lock for instance: the span is one of kind `INTERNAL`, so that nobody
+    /// looks for a peer.
+    pub fn internal(mut self) -> Self {
+        self.draft.kind = SpanKind::Internal;
+        self
+    }
+
+    /// An attribute of one's own, for whatever else exports the span. Standoff does not read it.
+    pub fn attribute(mut self, attribute: KeyValue) -> Self {
+        self.draft.attributes.push(attribute);
+        self
+    }
+
+    /// What listens there is what is needed, unless a target has been named.
+    #[cfg(feature = "tower")]
+    pub(crate) fn address(mut self, host: String, port: u16) -> Self {
+        if let Subject::Unknown = self.draft.facts.subject {
+            self.draft.facts.subject = Subject::Address(host.into(), port.into());
+        }
         self
     }
 
@@ -222,6 +258,18 @@ impl HandleBuilder<'_> {
     /// Makes the span one of kind `SERVER` instead of `CONSUMER`.
     pub fn server(mut self) -> Self {
         self.draft.kind = SpanKind::Server;
+        self
+    }
+
+    /// Makes the span one of kind `INTERNAL`: a branch of what this process does anyway.
+    pub fn internal(mut self) -> Self {
+        self.draft.kind = SpanKind::Internal;
+        self
+    }
+
+    /// An attribute of one's own, for whatever else exports the span. Standoff does not read it.
+    pub fn attribute(mut self, attribute: KeyValue) -> Self {
+        self.draft.attributes.push(attribute);
         self
     }
 
