@@ -17,7 +17,7 @@ mod simulation;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use standoff_protocol::api::{Alert, LossCause, Resolution, Snapshot, Stats};
@@ -32,7 +32,7 @@ use crate::detector::evidence::Told;
 use crate::detector::judgement::{Confirmed, Suspect};
 use crate::detector::putting_off::PuttingOff;
 use crate::instances::{ConnectionId, INSTANCES_MAX, Identity, Instances, OPEN_SET_SPANS_MAX, Presence};
-use crate::known::{self, InstanceKey};
+use crate::known::{self, InstanceKey, Known};
 use crate::losses::Losses;
 use crate::settings::Times;
 
@@ -107,6 +107,8 @@ pub(crate) enum Input {
     },
     /// Its process was looked for.
     Seen { instance: InstanceId, sight: Sight },
+    /// The same of an instance that has not been heard of since the collector's start.
+    SeenAwaited { key: InstanceKey, sight: Sight },
     /// The time that [`Detector::wake_at`] named has come.
     Tick,
 }
@@ -120,6 +122,8 @@ pub(crate) enum Effect {
     Refuse(ConnectionId, Refusal),
     /// See whether this process still lives.
     Look(InstanceId, Process),
+    /// The same of an instance that has not been heard of since the collector's start.
+    LookFor(InstanceKey, Process),
     /// Keep this over a restart.
     Remember(known::Change),
     /// Tell everyone who listens.
@@ -165,8 +169,8 @@ pub(crate) struct Detector {
     confirmed: BTreeMap<EpisodeId, Confirmed>,
     confirmations: Confirmations,
     alerts: Alerts,
-    /// Instances of before the collector's last start that have not been heard of yet.
-    awaited: BTreeSet<InstanceKey>,
+    /// Instances of before the collector's last start that have not been heard of yet, and their processes.
+    awaited: Known,
     /// Whether the collector remembers anything from before its start.
     remembers: bool,
     events_total: u64,
@@ -189,7 +193,7 @@ pub(crate) struct Detector {
 
 impl Detector {
     /// Begins at `now`, knowing that these instances were there before.
-    pub(crate) fn new(now: Duration, times: Times, awaited: BTreeSet<InstanceKey>) -> Self {
+    pub(crate) fn new(now: Duration, times: Times, awaited: Known) -> Self {
         Self {
             times,
             started_at: now,
@@ -202,6 +206,7 @@ impl Detector {
             confirmations: Confirmations::default(),
             alerts: Alerts::default(),
             remembers: !awaited.is_empty(),
+            next_look: (!awaited.is_empty()).then_some(now + LOOK_EVERY),
             awaited,
             events_total: 0,
             refuted_total: 0,
@@ -214,7 +219,6 @@ impl Detector {
             putting_off: PuttingOff::default(),
             last_step: now,
             next_housekeeping: now + HOUSEKEEPING_EVERY,
-            next_look: None,
             effects: Vec::new(),
         }
     }
@@ -255,6 +259,7 @@ impl Detector {
             } => self.losses.relay_says(relay, instances_refused),
             Input::RelayEnded { relay, connections } => self.relay_ended(now, relay, connections),
             Input::Seen { instance, sight } => self.seen(now, instance, sight),
+            Input::SeenAwaited { key, sight } => self.seen_awaited(key, sight),
             Input::Tick => {}
         }
         self.keep_house(now);

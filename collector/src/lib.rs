@@ -102,9 +102,8 @@ impl Collector {
         let clock = Clock::start();
         let (store, known) = settings.data_dir.map_or((None, Known::new()), remembered);
         let shutdown = CancellationToken::new();
-        let awaited = known.into_keys().collect();
         let (owner, thread) =
-            Owner::start(clock, settings.times, awaited, store, shutdown.clone()).map_err(StartError::Thread)?;
+            Owner::start(clock, settings.times, known, store, shutdown.clone()).map_err(StartError::Thread)?;
         let collector = Self {
             http: http.local_addr().unwrap_or(settings.http),
             stream: stream.local_addr().unwrap_or(settings.stream),

@@ -2,7 +2,7 @@
 //!
 //! Everything else talks to it through one bounded queue. It never waits for an instance, a reader or the disk.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -19,7 +19,7 @@ use crate::clock::Clock;
 use crate::detector::{Detector, Effect, Input, Published, Refusal};
 use crate::ingest;
 use crate::instances::{ConnectionId, Identity};
-use crate::known::{self, InstanceKey, Store};
+use crate::known::{self, Known, Store};
 use crate::settings::Times;
 
 /// Messages that wait for the owner. When it is full, streams are read no further, which slows down the senders: they
@@ -114,7 +114,7 @@ impl Owner {
     pub(crate) fn start(
         clock: Clock,
         times: Times,
-        awaited: BTreeSet<InstanceKey>,
+        awaited: Known,
         store: Option<Store>,
         shutdown: CancellationToken,
     ) -> std::io::Result<(Self, JoinHandle<()>)> {
@@ -194,7 +194,7 @@ pub(crate) struct Work<S> {
 }
 
 impl<S: Surroundings> Work<S> {
-    pub(crate) fn new(now: Duration, times: Times, awaited: BTreeSet<InstanceKey>, surroundings: S) -> Self {
+    pub(crate) fn new(now: Duration, times: Times, awaited: Known, surroundings: S) -> Self {
         let (published, _) = broadcast::channel(PUBLISHED_MAX);
         Self {
             detector: Detector::new(now, times, awaited),
@@ -236,6 +236,7 @@ impl<S: Surroundings> Work<S> {
                     | Input::RelayConnected { .. }
                     | Input::RelayHeartbeat { .. }
                     | Input::Seen { .. }
+                    | Input::SeenAwaited { .. }
                     | Input::Tick => {}
                 }
                 self.step(now, input);
@@ -320,6 +321,10 @@ impl<S: Surroundings> Work<S> {
             Effect::Look(instance, process) => {
                 let sight = self.surroundings.look(&process);
                 self.step(now, Input::Seen { instance, sight });
+            }
+            Effect::LookFor(key, process) => {
+                let sight = self.surroundings.look(&process);
+                self.step(now, Input::SeenAwaited { key, sight });
             }
             Effect::Remember(change) => self.surroundings.remember(change),
             Effect::Publish(published) => {

@@ -15,7 +15,7 @@ use crate::confirm::Verdict;
 use crate::decode::{self, DecodeError};
 use crate::describe;
 use crate::instances::{ConnectionId, Full, Identity, Order, Presence, TooLarge};
-use crate::known;
+use crate::known::{self, InstanceKey};
 
 impl Detector {
     pub(super) fn connected(&mut self, now: Duration, connection: ConnectionId, identity: Identity) {
@@ -77,7 +77,7 @@ impl Detector {
                 self.apply(now, &Event::Finished(span), Resolution::Finished);
             }
         }
-        if self.awaited.remove(&key) {
+        if self.awaited.remove(&key).is_some() {
             self.dirty = true;
         }
         self.believe(now, id);
@@ -242,6 +242,23 @@ impl Detector {
         }
     }
 
+    /// Of an instance that is no more there is nothing to wait for.
+    pub(super) fn seen_awaited(&mut self, key: InstanceKey, sight: Sight) {
+        match sight {
+            Sight::Dead => {
+                if self.awaited.remove(&key).is_some() {
+                    self.dirty = true;
+                    self.effects.push(Effect::Remember(known::Change::Gone(key)));
+                }
+            }
+            Sight::Alive => {}
+            // There is no point in looking again.
+            Sight::Unknown => {
+                self.awaited.entry(key).and_modify(|it| *it = Process::default());
+            }
+        }
+    }
+
     /// The instance has said goodbye, or is known to be dead.
     pub(super) fn gone(&mut self, now: Duration, id: InstanceId) {
         self.departures.leave(now, self.graph.served_by(id));
@@ -279,10 +296,15 @@ impl Detector {
                 .filter(|(_, it)| it.connection.is_none() && !it.identity.process.host.is_empty())
                 .map(|(id, _)| id)
                 .collect();
-            self.next_look = (!lost.is_empty()).then_some(now + LOOK_EVERY);
+            let awaited = self.awaited.iter().filter(|(_, process)| !process.host.is_empty());
+            let awaited: Vec<Effect> = awaited
+                .map(|(key, process)| Effect::LookFor(key.clone(), process.clone()))
+                .collect();
+            self.next_look = (!lost.is_empty() || !awaited.is_empty()).then_some(now + LOOK_EVERY);
             for id in lost {
                 self.look(id);
             }
+            self.effects.extend(awaited);
         }
         if now >= self.next_housekeeping {
             self.next_housekeeping = now + HOUSEKEEPING_EVERY;
@@ -309,7 +331,7 @@ impl Detector {
             self.gone(now, id);
         }
         if now >= self.started_at + forget_after && !self.awaited.is_empty() {
-            for key in std::mem::take(&mut self.awaited) {
+            for key in std::mem::take(&mut self.awaited).into_keys() {
                 self.effects.push(Effect::Remember(known::Change::Gone(key)));
             }
             self.dirty = true;

@@ -16,9 +16,9 @@ use std::time::Duration;
 
 use standoff_protocol::api::{Alert, AlertState};
 
-use self::chance::Random;
 use self::wire::{Weather, Wire};
 use self::world::{Change, Nature, World};
+use self::chance::Random;
 use super::*;
 use crate::settings::Times;
 
@@ -46,7 +46,7 @@ struct Simulation {
     world: World,
     wire: Wire,
     detector: Detector,
-    remembered: BTreeSet<InstanceKey>,
+    remembered: Known,
     restart_at: Option<Duration>,
     published: Vec<(Duration, Alert)>,
     fired: usize,
@@ -83,8 +83,8 @@ impl Simulation {
             weather,
             world: World::new(START, random.fork(), nature),
             wire: Wire::new(START, random.fork(), weather),
-            detector: Detector::new(START, Times::default(), BTreeSet::new()),
-            remembered: BTreeSet::new(),
+            detector: Detector::new(START, Times::default(), Known::new()),
+            remembered: Known::new(),
             restart_at,
             published: Vec::new(),
             fired: 0,
@@ -160,7 +160,7 @@ impl Simulation {
         let awaited = if remembers {
             self.remembered.clone()
         } else {
-            BTreeSet::new()
+            Known::new()
         };
         self.say("restart of the collector, which awaits", &awaited);
         self.detector = Detector::new(self.now, Times::default(), awaited);
@@ -193,17 +193,15 @@ impl Simulation {
                 self.wire.send(self.now, connection, message);
             }
             Effect::Look(instance, process) => {
-                let sight = if process.host.is_empty() {
-                    Sight::Unknown
-                } else if self.world.is_dead(process.pid as usize) {
-                    Sight::Dead
-                } else {
-                    Sight::Alive
-                };
+                let sight = self.look(&process);
                 self.input(Input::Seen { instance, sight });
             }
-            Effect::Remember(known::Change::Joined(key, _)) => {
-                self.remembered.insert(key);
+            Effect::LookFor(key, process) => {
+                let sight = self.look(&process);
+                self.input(Input::SeenAwaited { key, sight });
+            }
+            Effect::Remember(known::Change::Joined(key, process)) => {
+                self.remembered.insert(key, process);
             }
             Effect::Remember(known::Change::Gone(key)) => {
                 self.remembered.remove(&key);
@@ -224,6 +222,16 @@ impl Simulation {
                 self.published.push((self.now, *alert));
             }
             Effect::Publish(Published::Stats(_)) => {}
+        }
+    }
+
+    fn look(&self, process: &Process) -> Sight {
+        if process.host.is_empty() {
+            Sight::Unknown
+        } else if self.world.is_dead(process.pid as usize) {
+            Sight::Dead
+        } else {
+            Sight::Alive
         }
     }
 

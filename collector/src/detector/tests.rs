@@ -77,12 +77,13 @@ fn member(id: u64, resource: &str) -> Started {
 
 impl Rig {
     fn new() -> Self {
-        Self::after_restart(BTreeSet::new())
+        Self::after_restart([])
     }
 
-    fn after_restart(awaited: BTreeSet<InstanceKey>) -> Self {
+    fn after_restart<const N: usize>(awaited: [&str; N]) -> Self {
+        let awaited = awaited.map(|name| (Self::key(name), Self::process()));
         Self {
-            detector: Detector::new(START, Times::default(), awaited),
+            detector: Detector::new(START, Times::default(), awaited.into()),
             now: START,
             instances: BTreeMap::new(),
             connections: 0,
@@ -96,6 +97,14 @@ impl Rig {
         InstanceKey {
             instance_id: name.into(),
             incarnation: 1,
+        }
+    }
+
+    fn process() -> Process {
+        Process {
+            host: "here".into(),
+            pid: 1,
+            start_ticks: 1,
         }
     }
 
@@ -118,11 +127,7 @@ impl Rig {
         let identity = Identity {
             key: instance.key.clone(),
             service: name.into(),
-            process: Process {
-                host: "here".into(),
-                pid: 1,
-                start_ticks: 1,
-            },
+            process: Self::process(),
             lease: None,
         };
         self.step(Input::Connected { connection, identity });
@@ -227,7 +232,11 @@ impl Rig {
                 self.published.push(*alert);
                 vec![]
             }
-            Effect::Send(..) | Effect::Look(..) | Effect::Remember(_) | Effect::Publish(Published::Stats(_)) => vec![],
+            Effect::Send(..)
+            | Effect::Look(..)
+            | Effect::LookFor(..)
+            | Effect::Remember(_)
+            | Effect::Publish(Published::Stats(_)) => vec![],
         }
     }
 
@@ -423,7 +432,7 @@ fn a_pool_settles_from_when_it_seems_exhausted() {
 
 #[test]
 fn a_pool_is_not_believed_exhausted_before_everyone_known_is_heard_of() {
-    let mut rig = Rig::after_restart(["a", "b", "idle"].map(Rig::key).into());
+    let mut rig = Rig::after_restart(["a", "b", "idle"]);
     exhausted_pool(&mut rig);
     assert!(!rig.detector.is_ready(rig.now));
     rig.pass(ms(20_000));
@@ -438,6 +447,26 @@ fn a_pool_is_not_believed_exhausted_before_everyone_known_is_heard_of() {
 }
 
 #[test]
+fn whoever_has_died_meanwhile_is_not_waited_for() {
+    let mut rig = Rig::after_restart(["a", "b", "idle"]);
+    exhausted_pool(&mut rig);
+    rig.pass(ms(1000));
+    for sight in [Sight::Alive, Sight::Dead] {
+        assert_eq!(rig.published, [], "the idle consumer may be there");
+        rig.now += LOOK_EVERY;
+        let looked_for = rig.detector.step(rig.now, Input::Tick).into_iter().find_map(|effect| {
+            let Effect::LookFor(key, _) = effect else { return None };
+            Some(key)
+        });
+        let key = looked_for.unwrap();
+        assert_eq!(key, Rig::key("idle"));
+        rig.step(Input::SeenAwaited { key, sight });
+    }
+    rig.pass(ms(1));
+    assert_eq!(rig.history(), [AlertState::Firing], "its process is no more");
+}
+
+#[test]
 fn a_collector_that_remembers_nothing_gives_everyone_time_to_connect() {
     let mut rig = Rig::new();
     exhausted_pool(&mut rig);
@@ -449,7 +478,7 @@ fn a_collector_that_remembers_nothing_gives_everyone_time_to_connect() {
 
 #[test]
 fn a_cycle_without_a_pool_fires_at_once_after_a_restart() {
-    let mut rig = Rig::after_restart(["a", "b"].map(Rig::key).into());
+    let mut rig = Rig::after_restart(["a", "b"]);
     two_servers(&mut rig);
     assert_eq!(rig.history(), [AlertState::Firing]);
 }
