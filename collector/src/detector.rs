@@ -104,6 +104,8 @@ pub(crate) enum Input {
     RelayEnded {
         relay: ConnectionId,
         connections: Vec<ConnectionId>,
+        /// It could not be understood.
+        is_unreadable: bool,
     },
     /// Its process was looked for.
     Seen { instance: InstanceId, sight: Sight },
@@ -257,7 +259,14 @@ impl Detector {
                 relay,
                 instances_refused,
             } => self.losses.relay_says(relay, instances_refused),
-            Input::RelayEnded { relay, connections } => self.relay_ended(now, relay, connections),
+            Input::RelayEnded {
+                relay,
+                connections,
+                is_unreadable,
+            } => {
+                self.losses.add(LossCause::Malformed, is_unreadable.into());
+                self.relay_ended(now, relay, connections);
+            }
             Input::Seen { instance, sight } => self.seen(now, instance, sight),
             Input::SeenAwaited { key, sight } => self.seen_awaited(key, sight),
             Input::Tick => {}

@@ -190,6 +190,7 @@ impl WaitStream for Ingest {
             if let Err(status) = &read {
                 tracing::warn!(relay = relay.name, %status, "relay refused");
             }
+            let is_unreadable = read.is_err();
             relay.channels.end(read.err());
             let connections = relay.channels.take_open();
             tracing::info!(
@@ -201,6 +202,7 @@ impl WaitStream for Ingest {
             let ended = Input::RelayEnded {
                 relay: connection,
                 connections,
+                is_unreadable,
             };
             relay.owner.tell(Message::Input(ended)).await.ok();
             drop(permit);

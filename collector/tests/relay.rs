@@ -11,8 +11,8 @@ use standoff_protocol::api::{Alert, AlertList, AlertState, Resolution};
 use standoff_protocol::stream::wait_stream_client::WaitStreamClient;
 use standoff_protocol::stream::{
     Acceptance, Batch, ChannelClosed, FromCollector, FromInstance, FromRelay, Goodbye, Heartbeat, Hello, Instance,
-    OpenSet, PROTOCOL_VERSION, Probe, ProbeAnswer, RelayHeartbeat, RelayHello, Role, Started, ToRelay, from_collector,
-    from_instance, from_relay, to_relay,
+    OpenSet, PROTOCOL_VERSION, Probe, ProbeAnswer, RelayHeartbeat, RelayHello, Role, SPANS_PER_MESSAGE_MAX, Started,
+    ToRelay, from_collector, from_instance, from_relay, to_relay,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -409,6 +409,7 @@ async fn a_relay_that_breaks_the_protocol_is_told_so() {
             channel: 1,
             ..hello(PROTOCOL_VERSION)
         },
+        instance(1, too_many_spans()),
     ];
     for case in cases {
         let mut relay = Relay::connected(&collector).await;
@@ -424,6 +425,32 @@ async fn a_relay_that_breaks_the_protocol_is_told_so() {
         .await;
     relay.instance_says(2, introduction("b", PROTOCOL_VERSION)).await;
     assert_eq!(relay.hear().await.unwrap_err().code(), Code::InvalidArgument);
+    collector.stop().await;
+}
+
+fn too_many_spans() -> from_instance::Message {
+    from_instance::Message::OpenSet(OpenSet {
+        spans: vec![Started::default(); SPANS_PER_MESSAGE_MAX + 1],
+        complete: true,
+    })
+}
+
+#[tokio::test]
+async fn an_instance_whose_messages_are_not_read_hears_why() {
+    let collector = started().await;
+    let endpoint = Endpoint::from_shared(format!("http://{}", collector.stream())).unwrap();
+    let (says, said) = mpsc::channel(2);
+    for message in [introduction("a", PROTOCOL_VERSION), too_many_spans()] {
+        says.send(FromInstance { message: Some(message) }).await.unwrap();
+    }
+    let mut client = WaitStreamClient::new(endpoint.connect().await.unwrap());
+    let mut hears = client.connect(ReceiverStream::new(said)).await.unwrap().into_inner();
+    hears.message().await.unwrap().expect("a welcome");
+    let status = hears.message().await.unwrap_err();
+    assert_eq!(
+        (status.code(), status.message()),
+        (Code::InvalidArgument, "the message has more than 512 spans")
+    );
     collector.stop().await;
 }
 

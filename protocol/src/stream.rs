@@ -5,10 +5,14 @@
 #[expect(missing_docs, clippy::allow_attributes, clippy::allow_attributes_without_reason, reason = "generated code")]
 #[rustfmt::skip]
 mod generated;
+pub mod codec;
 pub mod process;
+mod shape;
 mod sight;
 
+pub use codec::read;
 pub use generated::*;
+pub use shape::{REPEATED_MAX, Unreadable};
 pub use sight::{Sight, look};
 
 /// The version of the protocol that this crate describes.

@@ -17,6 +17,8 @@ struct Proto {
     /// What the file declares; the generator names its output by it.
     package: &'static str,
     output: &'static str,
+    /// The codec of its services.
+    codec: &'static str,
 }
 
 const PROTOS: &[Proto] = &[
@@ -25,12 +27,14 @@ const PROTOS: &[Proto] = &[
         include: "protocol/proto",
         package: "standoff.stream.v1",
         output: "protocol/src/stream/generated.rs",
+        codec: "crate::stream::codec::Counted",
     },
     Proto {
         file: "demo-services/proto/standoff/demo/cluster/v1/node.proto",
         include: "demo-services/proto",
         package: "standoff.demo.cluster.v1",
         output: "demo-services/src/cluster/grpc/generated.rs",
+        codec: "tonic_prost::ProstCodec",
     },
 ];
 
@@ -74,6 +78,7 @@ fn generate_one(root: &Path, proto: &Proto) -> Result<String> {
         .with_context(|| format!("cannot compile {}", proto.file))?;
     let folder = tempfile::tempdir()?;
     tonic_prost_build::configure()
+        .codec_path(proto.codec)
         .out_dir(folder.path())
         .compile_fds(descriptors)
         .with_context(|| format!("cannot generate code for {}", proto.file))?;

@@ -585,7 +585,7 @@ pub mod wait_stream_client {
                         format!("Service was not ready: {}", e.into()),
                     )
                 })?;
-            let codec = tonic_prost::ProstCodec::default();
+            let codec = crate::stream::codec::Counted::default();
             let path = http::uri::PathAndQuery::from_static(
                 "/standoff.stream.v1.WaitStream/Connect",
             );
@@ -611,7 +611,7 @@ pub mod wait_stream_client {
                         format!("Service was not ready: {}", e.into()),
                     )
                 })?;
-            let codec = tonic_prost::ProstCodec::default();
+            let codec = crate::stream::codec::Counted::default();
             let path = http::uri::PathAndQuery::from_static(
                 "/standoff.stream.v1.WaitStream/Relay",
             );
@@ -771,7 +771,7 @@ pub mod wait_stream_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = ConnectSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::stream::codec::Counted::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -815,7 +815,7 @@ pub mod wait_stream_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = RelaySvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::stream::codec::Counted::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,

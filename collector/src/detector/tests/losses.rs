@@ -229,7 +229,9 @@ fn a_relay_that_ends_takes_all_its_instances_along_in_one_step() {
     rig.step(Input::RelayEnded {
         relay: ConnectionId(9),
         connections,
+        is_unreadable: true,
     });
+    assert_eq!(rig.lost(LossCause::Malformed), 1);
     assert!(rig.detector.instances.iter().all(|(_, it)| it.connection.is_none()));
 }
 
