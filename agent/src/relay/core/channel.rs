@@ -307,7 +307,7 @@ impl Channel {
     /// The next batch, or an answer whose turn it is.
     fn batch(&mut self, mirror: &mut Mirror, upstream: Upstreams, now: Duration) -> Option<Message> {
         let finished = self.take_finished();
-        let mut filling = Filling::default();
+        let mut filling = Filling::beside(finished.len());
         while self.finished.is_empty() && !filling.is_full() {
             match self.due.front() {
                 Some(Due::Start(id)) => mirror.tell(*id, upstream, now, &mut filling),

@@ -125,11 +125,21 @@ pub(super) enum Taken {
 pub(super) struct Filling {
     pub(super) spans: Vec<Started>,
     bytes: usize,
+    /// Other things in the message.
+    beside: usize,
 }
 
 impl Filling {
+    /// A message in which there are so many other things.
+    pub(super) fn beside(beside: usize) -> Self {
+        Self {
+            beside,
+            ..Self::default()
+        }
+    }
+
     pub(super) fn is_full(&self) -> bool {
-        self.spans.len() >= SPANS_PER_MESSAGE_MAX || self.bytes >= MESSAGE_BYTES_FULL
+        self.spans.len() + self.beside >= SPANS_PER_MESSAGE_MAX || self.bytes >= MESSAGE_BYTES_FULL
     }
 }
 

@@ -211,6 +211,26 @@ fn a_long_set_keeps_nobody_else_waiting() {
 }
 
 #[test]
+fn a_message_has_as_many_spans_as_is_allowed() {
+    let mut world = World::new(1);
+    let many: Vec<u64> = (1..=1500).collect();
+    world.instance(1, "a", &many[..500]);
+    world.room(0, 0);
+    for (index, part) in many[500..].chunks(500).enumerate() {
+        let ended = &many[index * 300..][..200];
+        world.say(
+            1,
+            batch(index as u64 + 1, part.iter().copied().map(call).collect(), ended),
+        );
+    }
+    world.room(0, usize::MAX);
+    let parts = world.collectors[0].log("a");
+    let sizes: Vec<usize> = parts.iter().map(|it| it.matches(['+', '-']).count()).collect();
+    assert_eq!(sizes.iter().max(), Some(&512), "{sizes:?}");
+    assert_eq!(world.open(0, "a").len(), 1100);
+}
+
+#[test]
 fn the_relay_beats_itself() {
     let mut world = World::new(1);
     world.pass(Duration::from_millis(3500));
