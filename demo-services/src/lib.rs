@@ -12,6 +12,7 @@
 //! | [`cluster`] | finding processes by name wherever they live |
 //! | [`broker`], [`integer`] | remote calls over queues: RabbitMQ, or in process; what they carry |
 //! | [`demo`] | putting it together, in one process or as roles of many |
+//! | [`script`] | wait patterns of one line, run for real |
 //!
 //! Nothing here knows the collector or its graph.
 
@@ -23,6 +24,7 @@ pub mod integer;
 pub mod process;
 pub mod requester;
 pub mod rpc;
+pub mod script;
 pub mod service;
 pub mod service_a;
 pub mod service_b;

@@ -26,6 +26,7 @@
 //!   who is [stuck](Simulation::stuck).
 //! - A [`Delivery`] shows the same as a collector would see it: later, reordered, and without what is short.
 //! - [`Script::random`] makes scripts that are worth running, and [`Script::smaller`] shows which part of one matters.
+//! - A [`Program`](program::Program) is for whoever runs a script by other means.
 //! - With the feature `scenarios`, `scenarios::all` are scripts with their verdicts.
 //!
 //! The crate does no input or output and reads no clock. It knows nothing of wait-for graphs, so that it can be the
@@ -36,6 +37,7 @@ mod display;
 mod error;
 mod limits;
 mod parse;
+pub mod program;
 mod random;
 #[cfg(feature = "scenarios")]
 pub mod scenarios;

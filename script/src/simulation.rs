@@ -19,12 +19,12 @@ use std::time::Duration;
 use rand::rngs::Xoshiro256PlusPlus;
 use rand::{RngExt as _, SeedableRng as _};
 
+use crate::program::Program;
 use crate::script::{Name, Script};
 
 pub(crate) mod agenda;
 mod driving;
 mod event;
-mod program;
 mod queues;
 mod settings;
 mod tasks;
@@ -34,7 +34,6 @@ pub use event::{Event, Group, InstanceId, Parent, Role, Span, SpanId};
 pub use settings::{Settings, Stalls, Turn};
 
 use agenda::Agenda;
-use program::Program;
 use queues::{Pool, Server};
 use tasks::{Task, TaskIndex};
 use waits::{Wait, WaitIndex};

@@ -28,6 +28,10 @@ pub(crate) enum Subcommand {
     ServiceA(Service),
     /// Run a replica of the demo's ServiceB, over RabbitMQ and Redis.
     ServiceB(Service),
+    /// Run one server of a script, over standard input and output: what `demo --script` starts for servers that are
+    /// processes of their own.
+    #[command(hide = true)]
+    ScriptServer(ScriptServer),
     /// Send requests to the demo's ServiceA, and print the replies.
     Request(Request),
     /// Measure standoff itself.
@@ -130,7 +134,7 @@ pub(crate) enum Color {
 pub(crate) struct Demo {
     #[command(flatten)]
     pub(crate) _config: Config,
-    /// Print the alert as a JSON line and end, instead of opening the monitor.
+    /// Print the alert as a JSON line and end, instead of opening the monitor. With --script: all alerts, each once.
     #[arg(long, env = "STANDOFF_JSON", value_parser = BoolishValueParser::new())]
     pub(crate) json: bool,
     /// Use this RabbitMQ instead of the broker inside the demo. Needs --redis too.
@@ -167,10 +171,59 @@ pub(crate) struct Demo {
     #[arg(long, value_name = "TIME", env = "STANDOFF_REPORT_AFTER", default_value = "20ms", value_parser = duration)]
     pub(crate) report_after: Duration,
     /// Run the healthy twin: the same requests without the one that deadlocks. Expects no alert.
-    #[arg(long, env = "STANDOFF_HEALTHY", value_parser = BoolishValueParser::new())]
+    #[arg(long, env = "STANDOFF_HEALTHY", conflicts_with = "script", value_parser = BoolishValueParser::new())]
     pub(crate) healthy: bool,
     #[command(flatten)]
+    pub(crate) script: Script,
+    #[command(flatten)]
     pub(crate) look: Look,
+}
+
+/// A wait pattern to run instead of the two services.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Scripts")]
+pub(crate) struct Script {
+    /// Run this wait pattern, for instance `x: A{B{A}}`, with a real server for each name, print what deadlocks, and end:
+    /// with exit code 1 if anything did. See docs/scripts.md.
+    #[arg(long, value_name = "TEXT", env = "STANDOFF_SCRIPT")]
+    pub(crate) script: Option<String>,
+    /// So many times as long: all work, and all late starts. Timeouts stay.
+    #[arg(long, value_name = "N", env = "STANDOFF_SCALE", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) scale: u32,
+    /// End after this long, even if the clients have not ended.
+    #[arg(long = "for", value_name = "TIME", env = "STANDOFF_FOR", value_parser = positive)]
+    pub(crate) at_most: Option<Duration>,
+    /// Make every server a process of its own, not only those that crash.
+    #[arg(long, env = "STANDOFF_PROCESSES", value_parser = BoolishValueParser::new())]
+    pub(crate) processes: bool,
+    /// Report to the native stream of a collector or relay elsewhere, instead of a collector in this process.
+    #[arg(long, value_name = "URL", env = "STANDOFF_UPSTREAM")]
+    pub(crate) upstream: Option<String>,
+    /// With --upstream: the HTTP API of the collector that it leads to.
+    #[arg(long, value_name = "URL", env = "STANDOFF_URL", default_value_t = format!("http://{}", ports::HTTP))]
+    pub(crate) url: String,
+}
+
+/// One server of a script.
+#[derive(Debug, Args)]
+pub(crate) struct ScriptServer {
+    #[command(flatten)]
+    pub(crate) _config: Config,
+    /// The script.
+    #[arg(long, value_name = "TEXT", env = "STANDOFF_SCRIPT")]
+    pub(crate) script: String,
+    /// So many times as long: all work, and all late starts.
+    #[arg(long, value_name = "N", env = "STANDOFF_SCALE", default_value_t = 1)]
+    pub(crate) scale: u32,
+    /// The name of the server.
+    #[arg(long, value_name = "NAME", env = "STANDOFF_SERVER")]
+    pub(crate) server: String,
+    /// Where to report.
+    #[arg(long, value_name = "URL", env = "STANDOFF_UPSTREAM")]
+    pub(crate) upstream: String,
+    /// How long a call must have been open to be reported.
+    #[arg(long, value_name = "TIME", env = "STANDOFF_REPORT_AFTER", value_parser = duration)]
+    pub(crate) report_after: Duration,
 }
 
 /// A replica of one of the demo's services.

@@ -26,6 +26,7 @@ pub(crate) fn run(cli: Cli) -> anyhow::Result<Exit> {
             Subcommand::Tui(options) => tui::run(options).await,
             Subcommand::ServiceA(options) => services::service_a(options).await,
             Subcommand::ServiceB(options) => services::service_b(options).await,
+            Subcommand::ScriptServer(options) => demo::serve(options).await,
             Subcommand::Request(options) => services::request(options).await,
             Subcommand::Bench(options) => match options.what {
                 BenchWhat::Delay(options) => bench::delay(options).await,

@@ -34,10 +34,18 @@ impl Watch {
     /// The next alert in this state.
     pub(crate) async fn next(&mut self, state: AlertState) -> anyhow::Result<Alert> {
         loop {
-            while let Some(alert) = self.pending.pop() {
-                if alert.state == state {
-                    return Ok(alert);
-                }
+            let alert = self.next_of_any_state().await?;
+            if alert.state == state {
+                return Ok(alert);
+            }
+        }
+    }
+
+    /// The next alert: one that fires now, has changed, or is over.
+    pub(crate) async fn next_of_any_state(&mut self) -> anyhow::Result<Alert> {
+        loop {
+            if let Some(alert) = self.pending.pop() {
+                return Ok(alert);
             }
             match self.events.next().await {
                 Some(alerts) => self.pending = alerts?,

@@ -1,11 +1,16 @@
 //! How an instance is instrumented: an agent, and a tracer provider that knows who the instance is.
 
+use std::time::Duration;
+
 use opentelemetry::KeyValue;
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::trace::SdkTracerProvider;
-use standoff_agent::{Agent, Spans};
+use standoff_agent::{Agent, Connection, Spans};
 
 use super::{Settings, StartError};
+
+/// How often an agent is asked whether it is connected. It tells nobody by itself.
+const LOOK_EVERY: Duration = Duration::from_millis(5);
 
 /// The instrumentation of one instance.
 pub struct Telemetry {
@@ -22,6 +27,7 @@ impl Telemetry {
         let agent = Agent::builder()
             .upstream(settings.upstream.as_str())
             .report_after(settings.report_after)
+            .lease(settings.lease)
             .start()
             .map_err(|source| StartError::Agent {
                 instance: instance.to_owned(),
@@ -45,6 +51,18 @@ impl Telemetry {
     /// Starts the spans of this instance.
     pub fn spans(&self) -> Spans {
         self.spans.clone()
+    }
+
+    /// Starts spans of any kind.
+    pub fn provider(&self) -> &SdkTracerProvider {
+        &self.provider
+    }
+
+    /// Until the collector has welcomed this instance.
+    pub async fn connected(&self) {
+        while self.agent.counters().connection != Connection::Connected {
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
     }
 
     /// What the agent has done.

@@ -5,10 +5,10 @@ use std::collections::VecDeque;
 use rand::RngExt as _;
 
 use super::event::Event;
-use super::program::{PoolIndex, ServerIndex};
 use super::settings::Turn;
 use super::waits::{On, WaitIndex};
 use super::{Happening, Simulation, instance_id};
+use crate::program::{PoolIndex, ServerIndex};
 
 /// A server. Its capacity is in the program.
 #[derive(Clone, Debug, Default)]

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use super::event::{Event, Group, Parent, Role, Span, SpanId};
-use super::program::{BlockIndex, Op, PoolIndex};
 use super::waits::{On, Wait, WaitIndex};
 use super::{Happening, Simulation, instance_id};
+use crate::program::{BlockIndex, Op, PoolIndex};
 use crate::script::Name;
 
 /// The index of a task. Tasks keep theirs when they are over.

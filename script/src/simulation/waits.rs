@@ -4,9 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::event::{Event, Group, Parent, Role, Span, SpanId};
-use super::program::{BlockIndex, PoolIndex, ServerIndex};
 use super::tasks::TaskIndex;
 use super::{Happening, Simulation, instance_id};
+use crate::program::{BlockIndex, PoolIndex, ServerIndex};
 
 /// The index of a wait. Waits keep theirs when they are over.
 pub(crate) type WaitIndex = usize;

@@ -1,5 +1,7 @@
 //! `standoff demo`: the main job in one process.
 
+mod script;
+
 use std::io::{IsTerminal, Write};
 use std::time::Duration;
 
@@ -29,8 +31,13 @@ const GRACE: Duration = Duration::from_secs(5);
 /// The resources that the alert must name.
 const EXPECTED: [&str; 2] = ["{:server_a, 42}", "{:server_b, 42}"];
 
+pub(super) use script::serve;
+
 pub(super) async fn run(options: cli::Demo) -> anyhow::Result<Exit> {
     let end = asked_to_end()?;
+    if let Some(text) = &options.script.script {
+        return script::run(&options, text, end).await;
+    }
     let settings = Settings {
         http: options.http,
         stream: options.stream,
@@ -158,7 +165,7 @@ fn is_expected(alert: &Alert) -> bool {
     EXPECTED.into_iter().all(held)
 }
 
-/// How early the alert was.
+/// What was found, and how early.
 fn told(alert: &Alert) -> String {
     let calls = alert
         .core

@@ -27,6 +27,7 @@ const COMMANDS: &[(&str, Does)] = &[
     ("standoff bench delay --runs 50", Does::End(0)),
     ("standoff collector", Does::GoOn("collector listens")),
     ("standoff demo --json", Does::End(0)),
+    ("standoff demo --script 's: A{B{A}}'", Does::End(1)),
     ("standoff request 7", Does::End(0)),
     ("standoff service-a", Does::GoOn("ready")),
     ("standoff service-b", Does::GoOn("ready")),
@@ -56,6 +57,17 @@ fn documented() -> BTreeSet<String> {
     commands
 }
 
+/// As a shell would split it, with single quotes only.
+fn words(line: &str) -> Vec<&str> {
+    let parts = line.split('\'').enumerate();
+    parts
+        .flat_map(|(number, part)| match number % 2 {
+            0 => part.split_whitespace().collect(),
+            _ => vec![part],
+        })
+        .collect()
+}
+
 #[test]
 fn the_documentation_shows_these_commands() {
     let known: BTreeSet<String> = COMMANDS.iter().map(|(command, _)| (*command).to_owned()).collect();
@@ -67,7 +79,7 @@ async fn the_documented_commands_do_what_they_should() {
     let (broker, store) = (servers::amqp().unwrap(), servers::redis().unwrap());
     let collector = Collector::start().await;
     let prepare = |line: &str| -> Command {
-        let args: Vec<&str> = line.split_whitespace().skip(1).collect();
+        let args = words(line).split_off(1);
         let mut command = standoff(&args);
         // The documentation uses the default addresses, on which others may listen here.
         command

@@ -5,6 +5,8 @@
 mod agents;
 mod demo;
 mod docs;
+
+mod scripts;
 mod services;
 mod soak;
 mod support;

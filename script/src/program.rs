@@ -1,4 +1,8 @@
-//! A script with numbers for names, which is what a run goes through again and again.
+//! A script with numbers for names, which is what a run goes through again and again: the simulator's, or one with real
+//! servers.
+//!
+//! The same script gives the same numbers everywhere, so processes that have read the same script can name its steps to
+//! each other.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -7,63 +11,81 @@ use std::time::Duration;
 use crate::script::{Call, Name, Script, Step};
 
 /// The index of a server.
-pub(crate) type ServerIndex = usize;
+pub type ServerIndex = usize;
 /// The index of a pool.
-pub(crate) type PoolIndex = usize;
+pub type PoolIndex = usize;
 /// The index of a list of steps.
-pub(crate) type BlockIndex = usize;
+pub type BlockIndex = usize;
 
 /// A script that is ready to run.
 #[derive(Debug)]
-pub(crate) struct Program {
-    pub(crate) clients: Vec<ClientProgram>,
+pub struct Program {
+    /// Each client of its own, copies too, in the order of the script. Copies have the same steps.
+    pub clients: Vec<ClientProgram>,
     /// By name. The index of a server is also that of its instance.
-    pub(crate) servers: Vec<Resource>,
+    pub servers: Vec<Resource>,
     /// By name.
-    pub(crate) pools: Vec<Resource>,
+    pub pools: Vec<Resource>,
     /// What clients and requests do.
-    pub(crate) blocks: Vec<Vec<Op>>,
+    pub blocks: Vec<Vec<Op>>,
 }
 
 /// One client.
-#[derive(Debug)]
-pub(crate) struct ClientProgram {
-    pub(crate) name: Name,
-    pub(crate) late: Duration,
-    pub(crate) block: BlockIndex,
+#[derive(Clone, Debug)]
+pub struct ClientProgram {
+    /// Several may have the same.
+    pub name: Name,
+    /// How long after the others it starts.
+    pub late: Duration,
+    /// What it does.
+    pub block: BlockIndex,
 }
 
 /// A server or a pool.
 #[derive(Debug)]
-pub(crate) struct Resource {
-    pub(crate) name: Name,
-    pub(crate) capacity: u32,
+pub struct Resource {
+    /// Unique among servers and pools.
+    pub name: Name,
+    /// How many requests it runs at a time; how many units it has.
+    pub capacity: u32,
 }
 
 /// A step.
 #[derive(Clone, Debug)]
-pub(crate) enum Op {
+pub enum Op {
+    /// Computes for so long.
     Busy(Duration),
+    /// Makes calls, all at once.
     Calls {
+        /// How many of them must be answered.
         needed: u32,
+        /// Whether the script wrote a group, be it of one call.
         is_group: bool,
+        /// Never empty.
         calls: Arc<[CallOp]>,
     },
+    /// Takes a unit.
     Take(PoolIndex),
+    /// Gives back the unit that it took last, if it has one.
     Release(PoolIndex),
+    /// The server's instance dies.
     Crash,
 }
 
 /// A call.
 #[derive(Debug)]
-pub(crate) struct CallOp {
-    pub(crate) server: ServerIndex,
-    pub(crate) block: BlockIndex,
-    pub(crate) timeout: Option<Duration>,
+pub struct CallOp {
+    /// Whom.
+    pub server: ServerIndex,
+    /// What the server does before it replies.
+    pub block: BlockIndex,
+    /// How long the caller waits at most; `None` for [the default](crate::DEFAULT_TIMEOUT).
+    pub timeout: Option<Duration>,
 }
 
 impl Program {
-    pub(crate) fn of(script: &Script) -> Self {
+    /// The program of a script.
+    pub fn of(script: &Script) -> Self {
         let resource = |(name, capacity): (&Name, u32)| Resource {
             name: Arc::clone(name),
             capacity,
