@@ -94,7 +94,7 @@ impl Worker {
         };
         let headers = HashMap::from([("traceparent".to_owned(), request.traceparent)]);
         let handle = self.spans.handle(format!("serve {}", resource.name)).server();
-        let handle = handle.resource(&*resource.name).capacity(resource.capacity);
+        let handle = handle.resource(Arc::clone(&resource.name)).capacity(resource.capacity);
         let handle = handle.parent(&propagation::extract(&headers)).start();
         self.run(request.block, handle.context()).await;
         handle.end();
@@ -115,7 +115,7 @@ impl Worker {
                 } => {
                     groups += 1;
                     let group = is_group.then(|| Group {
-                        name: format!("group {groups}"),
+                        name: format!("group {groups}").into(),
                         needed: *needed,
                         size: u32::try_from(calls.len()).unwrap_or(u32::MAX),
                     });
@@ -145,10 +145,13 @@ impl Worker {
                 continue;
             };
             let within = call.timeout.unwrap_or(DEFAULT_TIMEOUT);
-            let span = self.spans.call(&*server.name).name(format!("call {}", server.name));
+            let span = self
+                .spans
+                .call(Arc::clone(&server.name))
+                .name(format!("call {}", server.name));
             let mut span = span.timeout(within).parent(context);
             if let Some(Group { name, needed, size }) = group {
-                span = span.group(name.as_str(), *needed, *size);
+                span = span.group(Arc::clone(name), *needed, *size);
             }
             let span = span.start();
             let mut headers = HashMap::new();
@@ -166,7 +169,10 @@ impl Worker {
     /// Waits for a unit, and holds it. `None` if the wait timed out.
     async fn take(&self, pool: PoolIndex, context: &Context) -> Option<OpenSpan> {
         let resource = self.program.pools.get(pool)?;
-        let span = self.spans.call(&*resource.name).name(format!("take {}", resource.name));
+        let span = self
+            .spans
+            .call(Arc::clone(&resource.name))
+            .name(format!("take {}", resource.name));
         let waiting = span.timeout(DEFAULT_TIMEOUT).parent(context).start();
         let mut answer = self.participant.take(pool).await;
         if timeout(DEFAULT_TIMEOUT, answer.come()).await.is_err() && !answer.give_up().await {
@@ -174,7 +180,10 @@ impl Worker {
             return None;
         }
         waiting.end();
-        let hold = self.spans.hold(&*resource.name).name(format!("hold {}", resource.name));
+        let hold = self
+            .spans
+            .hold(Arc::clone(&resource.name))
+            .name(format!("hold {}", resource.name));
         Some(hold.capacity(resource.capacity).parent(context).start())
     }
 
@@ -186,7 +195,7 @@ impl Worker {
 
 /// Calls of which only some must be answered.
 struct Group {
-    name: String,
+    name: Arc<str>,
     needed: u32,
     size: u32,
 }

@@ -5,7 +5,6 @@
 mod agents;
 mod demo;
 mod docs;
-
 mod scripts;
 mod services;
 mod soak;

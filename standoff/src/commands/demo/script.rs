@@ -13,7 +13,7 @@ use standoff_protocol::api::{Alert, AlertList, AlertState};
 use standoff_script::Script;
 use tokio_util::sync::CancellationToken;
 
-use super::{collector, print, services, told};
+use super::{collector, print, services, tell, told};
 use crate::cli;
 use crate::exit::{Exit, Failure};
 use crate::watch::Watch;
@@ -127,6 +127,7 @@ fn settings(upstream: &str, report_after: Duration) -> demo::Settings {
 async fn report(options: &cli::Demo, run: &Run, url: &str, end: &CancellationToken) -> anyhow::Result<Exit> {
     let watch = Watch::open(url).await;
     let watch = watch.map_err(|error| unreachable(url, &error))?;
+    tell(&format!("all servers are ready; alerts are at {url}/api/v1/alerts"));
     let mut found = Found {
         json: options.json,
         instances: run.instances(),
@@ -138,8 +139,11 @@ async fn report(options: &cli::Demo, run: &Run, url: &str, end: &CancellationTok
             None => std::future::pending().await,
         }
     };
+    // If they are not done, they wait on until the last alert has been read: their end would dissolve it.
+    let clients = run.clients();
+    tokio::pin!(clients);
     tokio::select! {
-        () = run.clients() => {}
+        () = &mut clients => {}
         () = at_most => {}
         () = end.cancelled() => {}
         told = follow(watch, url, &mut found) => told?,
