@@ -1,5 +1,7 @@
 //! The server of the native stream: one task for each connection, which checks the handshake and passes messages on.
 
+#[cfg(feature = "fuzzing")]
+pub(crate) mod any_bytes;
 mod hello;
 mod instance;
 mod relay;

@@ -34,6 +34,11 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tonic::transport::server::TcpIncoming;
 
+/// Plays any bytes to the collector, for fuzzing.
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing {
+    pub use crate::ingest::any_bytes::{Played, play};
+}
 pub use settings::{Settings, Times};
 
 use crate::clock::Clock;

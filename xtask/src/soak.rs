@@ -58,6 +58,23 @@ const STEPS: &[Step] = &[
         ],
         env: &[("STANDOFF_SCRIPTS", "20000")],
     },
+    // Any bytes to the collector, on so many histories a round. It says what came of them, and how much memory was taken.
+    Step {
+        name: "any bytes",
+        command: &[
+            "test",
+            "--release",
+            "--package",
+            "standoff-collector",
+            "--features",
+            "fuzzing",
+            "--test",
+            "any_bytes",
+            "--",
+            "--nocapture",
+        ],
+        env: &[("STANDOFF_PLAYS", "20000")],
+    },
 ];
 
 /// Tells a step how long it should take, in seconds. One that has no end of its own keeps to it.

@@ -16,9 +16,9 @@ use std::time::Duration;
 
 use standoff_protocol::api::{Alert, AlertState};
 
+use self::chance::Random;
 use self::wire::{Weather, Wire};
 use self::world::{Change, Nature, World};
-use self::chance::Random;
 use super::*;
 use crate::settings::Times;
 

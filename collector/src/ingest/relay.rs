@@ -46,7 +46,7 @@ impl Relay {
         }
     }
 
-    async fn heard(&self, channel: u64, message: from_relay::Message) -> Result<(), Status> {
+    pub(super) async fn heard(&self, channel: u64, message: from_relay::Message) -> Result<(), Status> {
         let of_relay = channel == 0;
         match message {
             // Once is enough.
