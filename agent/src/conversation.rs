@@ -120,6 +120,17 @@ impl Conversation {
         Heard::Other
     }
 
+    /// When a flush has something to do even if nothing has happened: a heartbeat, or to give up.
+    #[cfg(feature = "sans-io")]
+    pub(crate) fn wake_at(&self) -> Duration {
+        let heartbeat = self.session.heartbeat_at();
+        if self.welcomed {
+            heartbeat
+        } else {
+            heartbeat.min(self.welcome_by)
+        }
+    }
+
     /// The instance ends.
     pub(crate) fn leave(&mut self) {
         self.session.leave();

@@ -50,6 +50,9 @@ mod record;
 #[cfg(feature = "relay")]
 pub mod relay;
 mod reporter;
+#[cfg(feature = "sans-io")]
+#[doc(hidden)]
+pub mod sans_io;
 mod session;
 mod settings;
 mod spans;

@@ -67,6 +67,34 @@ impl Record {
         }
     }
 
+    /// A span that is reported as this, if nothing is known of what is above it.
+    #[cfg(any(test, feature = "sans-io"))]
+    pub(crate) fn reported_as(span: Started) -> Self {
+        let text = |text: String| (!text.is_empty()).then(|| text.into());
+        let mut facts = Facts::new(span.role(), span.name.clone().into());
+        facts.subject = match text(span.target.clone()) {
+            Some(target) => Subject::Named(target),
+            None => Subject::Several(span.resources.iter().cloned().map(Into::into).collect()),
+        };
+        facts.conversation = text(span.conversation_id);
+        facts.group = span.wait_group.map(|group| Group {
+            name: group.name.into(),
+            needed: group.needed,
+            size: group.size,
+        });
+        facts.timeout_ms = span.timeout_ms;
+        facts.task_span_id = span.task_span_id;
+        (facts.capacity, facts.units, facts.detached) = (span.capacity, span.units, span.detached);
+        let trace_id: [u8; 16] = span.trace_id.try_into().unwrap_or_default();
+        Record {
+            span_id: span.span_id,
+            trace_id: TraceId::from_bytes(trace_id),
+            parent_span_id: span.parent_span_id,
+            parent_is_remote: span.parent_is_remote,
+            facts,
+        }
+    }
+
     /// The message that reports this span.
     pub(crate) fn to_started(&self, age_ns: u64) -> Started {
         let facts = &self.facts;

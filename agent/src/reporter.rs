@@ -26,7 +26,7 @@ use crate::table::OpenTable;
 use crate::{Connection, Counters, StartError};
 
 /// How long an attempt to connect may take. A host that does not answer is asked again soon.
-const CONNECT_WITHIN: Duration = Duration::from_secs(1);
+pub(crate) const CONNECT_WITHIN: Duration = Duration::from_secs(1);
 
 /// How often HTTP/2 asks whether the peer is there, and how long the peer may take. Finds out about hosts that vanish.
 const KEEP_ALIVE: Duration = Duration::from_secs(5);

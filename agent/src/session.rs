@@ -122,6 +122,12 @@ impl Session {
         }
     }
 
+    /// When the next heartbeat is due.
+    #[cfg(feature = "sans-io")]
+    pub(crate) fn heartbeat_at(&self) -> Duration {
+        self.last_heartbeat.saturating_add(self.heartbeat)
+    }
+
     /// Whether the instance ends.
     pub(crate) fn is_leaving(&self) -> bool {
         matches!(self.stage, Stage::Leaving | Stage::Left)

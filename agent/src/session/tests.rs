@@ -3,7 +3,6 @@
 mod chains;
 mod histories;
 
-use opentelemetry::trace::TraceId;
 use standoff_protocol::stream::{
     AcceptanceQuestion, AcceptanceState, Outcome as WireOutcome, Role, SPANS_PER_MESSAGE_MAX, Started, WaitGroup,
 };
@@ -11,7 +10,7 @@ use standoff_protocol::stream::{
 use super::*;
 use crate::Outcome;
 use crate::mirror::Mirror;
-use crate::record::{Facts, Group, Record, Subject};
+use crate::record::Record;
 use crate::table::{FINISHED_PER_SHARD_MAX, LINKS_PER_CALL_MAX, shard_of};
 
 const MS: Duration = Duration::from_millis(1);
@@ -57,7 +56,7 @@ impl Bench {
             ..Started::default()
         };
         with(&mut span);
-        self.table.start(recorded(span), self.now);
+        self.table.start(Record::reported_as(span), self.now);
     }
 
     fn end(&self, span_id: u64) {
@@ -117,32 +116,6 @@ impl Bench {
     fn parent(&self, span_id: u64) -> (u64, bool) {
         let span = &self.mirror.open[&span_id];
         (span.parent_span_id, span.parent_is_remote)
-    }
-}
-
-/// A span that is reported as this.
-fn recorded(span: Started) -> Record {
-    let text = |text: String| (!text.is_empty()).then(|| text.into());
-    let mut facts = Facts::new(span.role(), span.name.clone().into());
-    facts.subject = match text(span.target.clone()) {
-        Some(target) => Subject::Named(target),
-        None => Subject::Several(span.resources.iter().cloned().map(Into::into).collect()),
-    };
-    facts.conversation = text(span.conversation_id);
-    facts.group = span.wait_group.map(|group| Group {
-        name: group.name.into(),
-        needed: group.needed,
-        size: group.size,
-    });
-    facts.timeout_ms = span.timeout_ms;
-    facts.task_span_id = span.task_span_id;
-    (facts.capacity, facts.units, facts.detached) = (span.capacity, span.units, span.detached);
-    Record {
-        span_id: span.span_id,
-        trace_id: TraceId::INVALID,
-        parent_span_id: span.parent_span_id,
-        parent_is_remote: span.parent_is_remote,
-        facts,
     }
 }
 
