@@ -9,6 +9,8 @@
 //! what is not judged yet while the graph is not exact in `putting_off`, and what is to be held against it all in `evidence`.
 
 mod attendance;
+#[cfg(test)]
+mod chance;
 mod evidence;
 mod judgement;
 mod putting_off;
@@ -16,6 +18,8 @@ mod putting_off;
 mod simulation;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod whole;
 
 use std::collections::BTreeMap;
 use std::time::Duration;

@@ -5,6 +5,8 @@ pub(crate) mod any_bytes;
 mod hello;
 mod instance;
 mod relay;
+#[cfg(test)]
+pub(crate) mod unplugged;
 
 use std::pin::Pin;
 use std::sync::Arc;

@@ -75,6 +75,21 @@ const STEPS: &[Step] = &[
         ],
         env: &[("STANDOFF_PLAYS", "20000")],
     },
+    // Library, relay and collector under a faulty network, on so many scripts a round. It says what went wrong.
+    Step {
+        name: "whole",
+        command: &[
+            "test",
+            "--release",
+            "--package",
+            "standoff-collector",
+            "--lib",
+            "detector::whole::",
+            "--",
+            "--nocapture",
+        ],
+        env: &[("WHOLE_SEEDS", "10000")],
+    },
 ];
 
 /// Tells a step how long it should take, in seconds. One that has no end of its own keeps to it.

@@ -7,7 +7,6 @@
 //!
 //! `SIMULATION_SEEDS=3000` runs so many seeds; `SIMULATION_SEED=77` runs that one alone, and says what happens.
 
-mod chance;
 mod wire;
 mod world;
 
@@ -16,9 +15,9 @@ use std::time::Duration;
 
 use standoff_protocol::api::{Alert, AlertState};
 
-use self::chance::Random;
 use self::wire::{Weather, Wire};
 use self::world::{Change, Nature, World};
+use super::chance::Random;
 use super::*;
 use crate::settings::Times;
 

@@ -12,8 +12,8 @@ use std::time::Duration;
 use standoff_protocol::stream::{Batch, FromCollector, Heartbeat, ProbeAnswer, Process, Started, from_collector};
 
 use self::library::Library;
-use super::chance::{Agenda, Random};
 use super::world::{Change, Goodbye, Stall};
+use crate::detector::chance::{Agenda, Random};
 use crate::detector::{ConnectionId, Identity, Input, InstanceKey};
 
 /// How libraries and connections are in a run.

@@ -11,7 +11,7 @@ use std::time::Duration;
 use standoff_protocol::stream::{Outcome, Role, Started, WaitGroup};
 
 pub(super) use self::truth::{Doubt, Truth};
-use super::chance::{Agenda, Random};
+use crate::detector::chance::{Agenda, Random};
 
 /// Deeper than this nobody calls anybody.
 const DEPTH_MAX: usize = 4;

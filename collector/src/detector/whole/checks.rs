@@ -1,0 +1,156 @@
+//! What must hold in every run.
+
+use std::collections::BTreeSet;
+
+use standoff_protocol::api::{Alert, AlertState, Confirmation};
+use standoff_protocol::stream;
+use standoff_wait_graph::{DeadTask, Role, SpanId};
+
+use super::{START, Whole};
+use crate::detector::{Detector, Published};
+
+impl Whole {
+    /// Nothing fires unconfirmed, and nothing that is not true.
+    pub(super) fn check_what_is_published(&mut self, number: usize) {
+        loop {
+            let next = self.collectors[number].as_mut().and_then(|it| it.next_published());
+            match next {
+                Some(Published::Alert(alert)) => {
+                    self.say("publishes", &(number, alert.state, &alert.summary, &alert.resolution));
+                    if alert.state == AlertState::Firing {
+                        assert_eq!(alert.confirmation, Some(Confirmation::Probed));
+                        self.check_that_it_is_true(&alert);
+                        self.fired.insert((number, alert.id.clone()));
+                    }
+                }
+                Some(Published::Stats(_)) => {}
+                None => return,
+            }
+        }
+    }
+
+    /// No false alarm: the tasks of the core were stuck together, with these calls open, after the deadlock was seen.
+    fn check_that_it_is_true(&self, alert: &Alert) {
+        let tasks: BTreeSet<u64> = alert.core.iter().map(|task| id(&task.task)).collect();
+        let waits = alert.core.iter().flat_map(|task| &task.waits);
+        let calls = waits.filter(|wait| wait.blocked_by.iter().any(|by| tasks.contains(&id(by))));
+        let calls: BTreeSet<u64> = calls.map(|wait| id(&wait.span_id)).collect();
+        let detected_at = std::time::Duration::try_from(alert.detected_at.as_duration()).unwrap();
+        assert!(
+            self.world.were_stuck(&tasks, &calls, detected_at),
+            "false alarm at {:?}: tasks {tasks:x?} with calls {calls:x?}; stuck are now {:x?}\n{alert:#?}",
+            self.now - START,
+            self.world.stuck(),
+        );
+    }
+
+    /// Once everything has been quiet for long enough, every collector knows the truth, and has told it.
+    pub(super) fn check_that_all_is_known(&mut self) {
+        self.say("stuck are", &self.world.stuck().clone());
+        let open = self.open_spans();
+        for (number, collector) in self.collectors.iter().enumerate() {
+            let detector = collector.as_ref().map(|it| it.detector()).unwrap();
+            assert_eq!(
+                detector.awaited.len(),
+                0,
+                "collector {number} waits for nobody any more"
+            );
+            assert_eq!(
+                &known(detector),
+                &open,
+                "open spans that collector {number} knows, and that are open"
+            );
+            let stuck = self.world.stuck();
+            assert_eq!(
+                &dead(detector),
+                stuck,
+                "tasks that collector {number} takes for dead, and that are stuck"
+            );
+            assert_eq!(
+                &firing(detector),
+                stuck,
+                "tasks of which collector {number} tells, and that are stuck"
+            );
+            assert_eq!(
+                detector.suspects.len(),
+                0,
+                "suspicions that are left to collector {number}"
+            );
+        }
+    }
+
+    /// Once everybody has given up, nothing is open.
+    pub(super) fn check_that_nothing_is_left(&mut self) {
+        let open = self.open_spans();
+        for (number, host) in self.hosts.iter().enumerate() {
+            let members = open.iter().filter(|(instance, _)| *instance == number).count();
+            if host.is_alive {
+                assert_eq!(host.open_count(), members as u64, "spans open in instance {number}");
+            }
+        }
+        for detector in self.collectors.iter().flatten().map(|it| it.detector()) {
+            assert_eq!(&known(detector), &open, "only members are open");
+            assert_eq!(detector.graph.open_calls(), 0);
+            assert_eq!(detector.alerts().firing(), [], "all is over");
+        }
+    }
+
+    /// Once everybody has left, nobody is there.
+    pub(super) fn check_that_nobody_is_left(&self) {
+        for (number, host) in self.hosts.iter().enumerate() {
+            assert!(!host.is_alive, "instance {number} has left");
+        }
+        for detector in self.collectors.iter().flatten().map(|it| it.detector()) {
+            assert_eq!(detector.instances.iter().count(), 0);
+            assert_eq!(detector.graph.open_span_count(), 0);
+        }
+    }
+
+    /// The calls, handles, holds and members that are open in instances that live.
+    fn open_spans(&self) -> BTreeSet<(usize, u64)> {
+        let open = self.world.lifetimes().filter(|(_, it)| it.ended.is_none());
+        open.filter(|(_, it)| it.role != stream::Role::Structural)
+            .map(|(id, it)| (it.instance, id))
+            .collect()
+    }
+}
+
+/// The same as a collector knows it.
+fn known(detector: &Detector) -> BTreeSet<(usize, u64)> {
+    let mut known = BTreeSet::new();
+    for (id, instance) in detector.instances.iter() {
+        let number = instance
+            .identity
+            .key
+            .instance_id
+            .trim_start_matches("i-")
+            .parse()
+            .unwrap();
+        let spans = detector.graph.open_spans(id).into_iter();
+        let told = spans.filter(|span| {
+            detector
+                .graph
+                .span(*span)
+                .is_some_and(|it| it.role() != Role::Structural)
+        });
+        known.extend(told.map(|SpanId(span)| (number, span)));
+    }
+    known
+}
+
+fn dead(detector: &Detector) -> BTreeSet<u64> {
+    let deadlocks = detector.graph.deadlocks();
+    let ids = |tasks: &[DeadTask]| tasks.iter().map(|task| task.id.0).collect::<Vec<_>>();
+    let tasks = deadlocks.iter().flat_map(|it| [ids(&it.core), ids(&it.victims)]);
+    tasks.flatten().collect()
+}
+
+fn firing(detector: &Detector) -> BTreeSet<u64> {
+    let firing = detector.alerts().firing();
+    let tasks = firing.iter().flat_map(|it| it.core.iter().chain(&it.victims));
+    tasks.map(|task| id(&task.task)).collect()
+}
+
+fn id(hex: &str) -> u64 {
+    u64::from_str_radix(hex, 16).unwrap()
+}
