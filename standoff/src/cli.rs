@@ -196,6 +196,9 @@ pub(crate) struct Script {
     /// Make every server a process of its own, not only those that crash.
     #[arg(long, env = "STANDOFF_PROCESSES", value_parser = BoolishValueParser::new())]
     pub(crate) processes: bool,
+    /// Put a relay between the servers and the collector.
+    #[arg(long, env = "STANDOFF_RELAY", value_parser = BoolishValueParser::new())]
+    pub(crate) relay: bool,
     /// Report to the native stream of a collector or relay elsewhere, instead of a collector in this process.
     #[arg(long, value_name = "URL", env = "STANDOFF_UPSTREAM")]
     pub(crate) upstream: Option<String>,

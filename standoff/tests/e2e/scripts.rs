@@ -183,6 +183,29 @@ async fn all_scenarios_show_what_they_should_if_every_call_is_reported() {
     check_all(scenarios::all().unwrap(), Until::Verdict, &["--report-after", "0"]).await;
 }
 
+/// A part of each kind: calls, pools of workers, locks, groups, crashes.
+#[tokio::test]
+async fn scenarios_show_what_they_should_through_a_relay() {
+    let ids = [
+        "sequence-of-calls",
+        "deadlock-behind-a-deadlock",
+        "resolved-by-a-timeout",
+        "saturated-is-not-stuck",
+        "workers-waiting-for-workers",
+        "connection-held-over-a-call",
+        "locks-in-one-order",
+        "last-alternative-lost",
+        "quorum-still-possible",
+        "crash-frees-a-lock",
+        "crash-ends-a-deadlock",
+    ];
+    let some = scenarios::all()
+        .unwrap()
+        .into_iter()
+        .filter(|it| ids.contains(&it.id.as_str()));
+    check_all(some, Until::Verdict, &["--relay"]).await;
+}
+
 /// Other servers than those that crash are processes of their own here, too.
 #[tokio::test]
 async fn scenarios_show_what_they_should_between_processes() {

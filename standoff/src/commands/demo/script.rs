@@ -2,10 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::process::Command;
 use std::time::Duration;
 
 use anyhow::Context;
+use standoff_agent::relay::{self, Grpc, Relay};
 use standoff_collector::{Collector, Settings, Times};
 use standoff_demo_services::demo;
 use standoff_demo_services::script::{self, Config, Processes, Run, StartError};
@@ -46,9 +48,10 @@ fn parse(text: &str, scale: u32) -> anyhow::Result<Script> {
     Ok(script.scaled(scale))
 }
 
-/// The way of the reports: to a collector in this process, unless it is elsewhere.
+/// The way of the reports: to a collector in this process, unless it is elsewhere, and through a relay if asked.
 struct Way {
     collector: Option<Collector>,
+    relay: Option<Relay>,
     /// Where instances report.
     upstream: String,
     /// The collector's HTTP API.
@@ -57,9 +60,28 @@ struct Way {
 
 impl Way {
     async fn open(options: &cli::Demo) -> anyhow::Result<Self> {
+        let mut way = Self::to_the_collector(options).await?;
+        if options.script.relay {
+            let relay = relay(&way.upstream).await;
+            match relay {
+                Ok(relay) => {
+                    way.upstream = format!("http://{}", relay.stream());
+                    way.relay = Some(relay);
+                }
+                Err(error) => {
+                    way.close().await;
+                    return Err(error);
+                }
+            }
+        }
+        Ok(way)
+    }
+
+    async fn to_the_collector(options: &cli::Demo) -> anyhow::Result<Self> {
         if let Some(upstream) = &options.script.upstream {
             return Ok(Self {
                 collector: None,
+                relay: None,
                 upstream: upstream.clone(),
                 url: options.script.url.trim_end_matches('/').to_owned(),
             });
@@ -74,15 +96,33 @@ impl Way {
         Ok(Self {
             upstream: format!("http://{}", collector.stream()),
             url: format!("http://{}", collector.http()),
+            relay: None,
             collector: Some(collector),
         })
     }
 
     async fn close(self) {
+        if let Some(relay) = self.relay {
+            relay.stop().await;
+        }
         if let Some(collector) = self.collector {
             collector.stop().await;
         }
     }
+}
+
+/// A relay of this process, on a port that nobody needs to know.
+async fn relay(upstream: &str) -> anyhow::Result<Relay> {
+    let times = Times::default();
+    let settings = relay::Settings {
+        stream: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
+        http: None,
+        name: "demo".to_owned(),
+        heartbeat: times.heartbeat,
+        lease: times.lease,
+    };
+    let upstream = Grpc::new(upstream).map_err(|error| Failure::Usage(format!("--upstream: {error}")))?;
+    Ok(Relay::start(settings, vec![Box::new(upstream)]).await?)
 }
 
 async fn start(options: &cli::Demo, text: &str, script: Script, way: &Way) -> anyhow::Result<Run> {
