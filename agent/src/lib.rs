@@ -39,6 +39,8 @@ mod conversation;
 mod draft;
 #[cfg(feature = "groups")]
 pub mod groups;
+#[cfg(feature = "lapin")]
+pub mod lapin;
 #[cfg(test)]
 #[path = "../tests/support/mirror.rs"]
 mod mirror;
@@ -73,3 +75,15 @@ pub use spans::{CallBuilder, HandleBuilder, HoldBuilder, MemberBuilder, Spans};
 #[cfg(feature = "tracing")]
 pub use start_capture::StartCapture;
 pub use text::Text;
+
+/// What the guide shows is compiled.
+#[cfg(all(
+    doctest,
+    feature = "actors",
+    feature = "groups",
+    feature = "lapin",
+    feature = "sync",
+    feature = "tower"
+))]
+#[doc = include_str!("../../docs/rust.md")]
+struct Guide;

@@ -5,6 +5,7 @@
 mod actors;
 mod echo;
 mod groups;
+mod lapin;
 mod recorder;
 mod sync;
 mod tower;

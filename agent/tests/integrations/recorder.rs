@@ -1,6 +1,6 @@
 //! Records the spans of a test, in the order in which they start and end.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use opentelemetry::trace::{SpanId, SpanKind, Status};
 use opentelemetry::{Context, Value};
@@ -138,6 +138,14 @@ impl Recorded {
 
     pub(crate) fn parent_is_remote(&self) -> bool {
         self.0.parent_span_is_remote
+    }
+
+    pub(crate) fn started_at(&self) -> SystemTime {
+        self.0.start_time
+    }
+
+    pub(crate) fn ended_at(&self) -> SystemTime {
+        self.0.end_time
     }
 
     pub(crate) fn links(&self) -> Vec<SpanId> {
