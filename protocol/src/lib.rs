@@ -16,4 +16,6 @@ pub mod ports {
     pub const HTTP: &str = "127.0.0.1:4380";
     /// The native stream.
     pub const STREAM: &str = "127.0.0.1:4381";
+    /// The relay's status page and metrics.
+    pub const RELAY_HTTP: &str = "127.0.0.1:4382";
 }

@@ -22,6 +22,8 @@ pub(crate) enum Subcommand {
     Demo(Demo),
     /// Run a collector.
     Collector(Collector),
+    /// Run a relay: it takes the streams of this host's services and passes them on to collectors.
+    Agent(Agent),
     /// Watch a collector in the terminal.
     Tui(Tui),
     /// Run a replica of the demo's ServiceA, over RabbitMQ and Redis.
@@ -77,6 +79,42 @@ pub(crate) struct Collector {
     #[command(flatten)]
     pub(crate) log: Log,
 }
+
+#[derive(Debug, Args)]
+pub(crate) struct Agent {
+    #[command(flatten)]
+    pub(crate) _config: Config,
+    /// Where services find the relay.
+    #[arg(long, value_name = "ADDRESS", env = "STANDOFF_STREAM", default_value = ports::STREAM, value_parser = address)]
+    pub(crate) stream: SocketAddr,
+    /// The native streams of the collectors, with commas between them or one by one. Each gets everything.
+    #[arg(long, value_name = "URL", env = "STANDOFF_UPSTREAM", value_delimiter = ',', default_values_t = [format!("http://{}", ports::STREAM)])]
+    pub(crate) upstream: Vec<String>,
+    /// Where the status page and the metrics are, or `off`.
+    #[arg(long, value_name = "ADDRESS", env = "STANDOFF_HTTP", default_value = ports::RELAY_HTTP, value_parser = address_or_off)]
+    pub(crate) http: MaybeAddress,
+    /// What collectors call the relay. Without it, the name of the host.
+    #[arg(
+        long,
+        value_name = "TEXT",
+        env = "STANDOFF_NAME",
+        default_value = "",
+        hide_default_value = true
+    )]
+    pub(crate) name: String,
+    /// How often to give a sign of life, and to want one of services, unless a collector wants it more often.
+    #[arg(long, value_name = "TIME", env = "STANDOFF_HEARTBEAT", default_value = "1s", value_parser = positive)]
+    pub(crate) heartbeat: Duration,
+    /// How long an instance that does not say so itself is believed alive without one.
+    #[arg(long, value_name = "TIME", env = "STANDOFF_LEASE", default_value = "3s", value_parser = positive)]
+    pub(crate) lease: Duration,
+    #[command(flatten)]
+    pub(crate) log: Log,
+}
+
+/// An address, or none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct MaybeAddress(pub(crate) Option<SocketAddr>);
 
 /// How to log.
 #[derive(Debug, Args)]
@@ -328,6 +366,20 @@ pub(crate) struct Bench {
 pub(crate) enum BenchWhat {
     /// The time from the call that closes a cycle to the firing alert, as a reader of the API's events sees it.
     Delay(Delay),
+    /// The memory of a relay with many open calls, and how soon a collector knows them all.
+    Relay(RelayBench),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RelayBench {
+    #[command(flatten)]
+    pub(crate) _config: Config,
+    /// How many calls to open.
+    #[arg(long, value_name = "N", env = "STANDOFF_CALLS", default_value_t = 1_000_000, value_parser = clap::value_parser!(u32).range(1..=2_000_000))]
+    pub(crate) calls: u32,
+    /// Of how many instances. Each keeps 262,144 at most.
+    #[arg(long, value_name = "N", env = "STANDOFF_INSTANCES", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub(crate) instances: u32,
 }
 
 #[derive(Debug, Args)]
@@ -367,6 +419,15 @@ fn address(text: &str) -> Result<SocketAddr, String> {
         .map_err(|_| "an address is an IP address with a port: 127.0.0.1:4380, [::1]:4380".to_owned())
 }
 
+fn address_or_off(text: &str) -> Result<MaybeAddress, String> {
+    match text {
+        "off" => Ok(MaybeAddress(None)),
+        text => address(text)
+            .map(|it| MaybeAddress(Some(it)))
+            .map_err(|error| format!("{error}, or `off`")),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use clap::CommandFactory;
@@ -402,6 +463,28 @@ mod tests {
         for wrong in ["127.0.0.1", "localhost:4380", ":4380", ""] {
             assert!(address(wrong).is_err(), "{wrong}");
         }
+    }
+
+    #[test]
+    fn some_addresses_may_be_off() {
+        assert_eq!(address_or_off("off"), Ok(MaybeAddress(None)));
+        assert_eq!(address_or_off("127.0.0.1:7").map(|it| it.0.is_some()), Ok(true));
+        assert!(address_or_off("of").is_err());
+    }
+
+    #[test]
+    fn upstreams_are_a_list() {
+        let cli = Cli::parse_from([
+            "standoff",
+            "agent",
+            "--upstream",
+            "http://a:1,http://b:2",
+            "--upstream=http://c:3",
+        ]);
+        let Subcommand::Agent(options) = cli.subcommand else {
+            panic!("not the relay")
+        };
+        assert_eq!(options.upstream, ["http://a:1", "http://b:2", "http://c:3"]);
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! What each subcommand does: starts the parts it needs, and waits.
 
+mod agent;
 mod bench;
 mod collector;
 mod demo;
@@ -23,6 +24,7 @@ pub(crate) fn run(cli: Cli) -> anyhow::Result<Exit> {
         match cli.subcommand {
             Subcommand::Demo(options) => demo::run(options).await,
             Subcommand::Collector(options) => collector::run(options).await,
+            Subcommand::Agent(options) => agent::run(options).await,
             Subcommand::Tui(options) => tui::run(options).await,
             Subcommand::ServiceA(options) => services::service_a(options).await,
             Subcommand::ServiceB(options) => services::service_b(options).await,
@@ -30,6 +32,7 @@ pub(crate) fn run(cli: Cli) -> anyhow::Result<Exit> {
             Subcommand::Request(options) => services::request(options).await,
             Subcommand::Bench(options) => match options.what {
                 BenchWhat::Delay(options) => bench::delay(options).await,
+                BenchWhat::Relay(options) => bench::relay::run(options).await,
             },
         }
     });

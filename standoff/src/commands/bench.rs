@@ -1,5 +1,7 @@
 //! `standoff bench`: figures about standoff, measured on the real thing.
 
+pub(super) mod relay;
+
 use std::io::Write;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::{Duration, Instant};

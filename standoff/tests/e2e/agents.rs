@@ -20,14 +20,14 @@ const UPSTREAM: &str = "E2E_UPSTREAM";
 const TRACEPARENT: &str = "traceparent";
 
 /// An instrumented service of one instance.
-struct Service {
+pub(crate) struct Service {
     agent: Agent,
-    spans: Spans,
+    pub(crate) spans: Spans,
     _provider: SdkTracerProvider,
 }
 
 impl Service {
-    fn start(name: &str, upstream: &str) -> Self {
+    pub(crate) fn start(name: &str, upstream: &str) -> Self {
         let agent = Agent::builder().upstream(upstream).start().unwrap();
         let identity = [("service.name", name), ("service.instance.id", name)];
         let resource = Resource::builder_empty()
@@ -44,7 +44,7 @@ impl Service {
     }
 
     /// A turn of the actor `name`, for a request with this context.
-    fn turn(&self, name: &str, caller: &Context) -> OpenSpan {
+    pub(crate) fn turn(&self, name: &str, caller: &Context) -> OpenSpan {
         self.spans
             .handle("turn")
             .resource(name.to_owned())
@@ -52,7 +52,7 @@ impl Service {
             .start()
     }
 
-    fn call(&self, target: &str, turn: &OpenSpan) -> OpenSpan {
+    pub(crate) fn call(&self, target: &str, turn: &OpenSpan) -> OpenSpan {
         self.spans
             .call(target.to_owned())
             .timeout(Duration::from_secs(60))
@@ -68,23 +68,23 @@ impl Drop for Service {
 }
 
 /// A context as it arrives in another process.
-fn received(headers: &HashMap<String, String>) -> Context {
+pub(crate) fn received(headers: &HashMap<String, String>) -> Context {
     propagation::extract(headers)
 }
 
-fn sent(span: &OpenSpan) -> HashMap<String, String> {
+pub(crate) fn sent(span: &OpenSpan) -> HashMap<String, String> {
     let mut headers = HashMap::new();
     propagation::inject(span.context(), &mut headers);
     headers
 }
 
 /// This test again, in a process of its own.
-struct Itself {
+pub(crate) struct Itself {
     child: Child,
 }
 
 impl Itself {
-    fn start(test: &str, upstream: &str, traceparent: &str) -> Self {
+    pub(crate) fn start(test: &str, upstream: &str, traceparent: &str) -> Self {
         let child = Command::new(std::env::current_exe().unwrap())
             .args([test, "--exact", "--nocapture"])
             .env(UPSTREAM, upstream)
@@ -115,7 +115,7 @@ impl Drop for Itself {
 }
 
 /// In the process that a test has started of itself: A is in a turn and calls B; the only thread then waits for ever.
-fn turn_that_never_ends() {
+pub(crate) fn turn_that_never_ends() {
     let Ok(upstream) = std::env::var(UPSTREAM) else { return };
     let caller = HashMap::from([(TRACEPARENT.to_owned(), std::env::var(TRACEPARENT).unwrap())]);
     let a = Service::start("a", &upstream);

@@ -5,6 +5,7 @@
 mod agents;
 mod demo;
 mod docs;
+mod relay;
 mod scripts;
 mod services;
 mod soak;
