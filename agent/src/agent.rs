@@ -5,11 +5,13 @@ use std::io;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
-use crate::CaptureProcessor;
+use opentelemetry_sdk::trace::ShouldSample;
+
 use crate::prepared::Taken;
 use crate::record;
 use crate::reporter::{self, SHUTDOWN_WITHIN, Shared};
 use crate::settings::{self, ConfigError, Settings};
+use crate::{CaptureProcessor, CaptureSampler};
 
 /// The library at work in this process. Cheap to clone; all clones are the same agent.
 ///
@@ -80,6 +82,42 @@ impl Agent {
     /// instance's identity.
     pub fn processor(&self) -> CaptureProcessor {
         CaptureProcessor::new(Arc::clone(&self.running))
+    }
+
+    /// A sampler that decides like `decides`, except that what it drops is recorded for standoff all the same: a dropped
+    /// start would be a wait that nobody sees. The context of such a span still says that it is not sampled, so services
+    /// further down decide as they would have. Every other processor of the provider has to be a
+    /// [`SampledOnly`](crate::SampledOnly), or it exports what you did not want to have sampled.
+    ///
+    /// With it, spans that neither wait nor serve cost least: no copy is taken of them. It sees the attributes that a
+    /// span is started with, not those that another processor adds.
+    ///
+    /// ```
+    /// # use opentelemetry_sdk::trace::{BatchSpanProcessor, Sampler, SdkTracerProvider};
+    /// # use opentelemetry_sdk::error::OTelSdkResult;
+    /// # use standoff_agent::{Agent, SampledOnly};
+    /// # #[derive(Debug)]
+    /// # struct OtlpExporter;
+    /// # impl opentelemetry_sdk::trace::SpanExporter for OtlpExporter {
+    /// #     async fn export(&self, _: Vec<opentelemetry_sdk::trace::SpanData>) -> OTelSdkResult { Ok(()) }
+    /// # }
+    /// # fn exporter() -> OtlpExporter { OtlpExporter }
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let agent = Agent::builder().start()?;
+    /// // One trace in a hundred goes to the tracing backend, every start to standoff.
+    /// let sampler = Sampler::ParentBased(Box::new(Sampler::TraceIdRatioBased(0.01)));
+    /// let backend = BatchSpanProcessor::builder(exporter()).build();
+    /// let provider = SdkTracerProvider::builder()
+    ///     .with_sampler(agent.sampler(sampler))
+    ///     .with_span_processor(agent.processor())
+    ///     .with_span_processor(SampledOnly::new(backend))
+    ///     .build();
+    /// # provider.shutdown()?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn sampler(&self, decides: impl ShouldSample + 'static) -> CaptureSampler {
+        CaptureSampler::new(Arc::clone(&self.running), Box::new(decides))
     }
 
     /// Tells the collector what there still is to tell and says goodbye: nothing of this instance is open any more.

@@ -19,6 +19,7 @@ use crate::prepared::{self, Taken};
 use crate::reading;
 use crate::record::{self, Record};
 use crate::reporter::{Identity, SHUTDOWN_WITHIN};
+use crate::sampling::Structural;
 
 /// Captures starts and ends of spans for its [`Agent`](crate::Agent).
 ///
@@ -32,6 +33,11 @@ pub struct CaptureProcessor {
 impl CaptureProcessor {
     pub(crate) fn new(running: Arc<Running>) -> Self {
         CaptureProcessor { running }
+    }
+
+    /// Whether our sampler has found that the span only keeps the parent chain.
+    fn is_structural(&self, span: &SpanContext, cx: &Context) -> bool {
+        Structural::take(self.running.number(), cx, span.trace_id())
     }
 
     /// What a helper knows of the span that it is starting.
@@ -57,15 +63,23 @@ impl SpanProcessor for CaptureProcessor {
         if shared.is_stopping() {
             return;
         }
+        let now = shared.now();
         let record = match self.prepared(span.span_context(), cx) {
             Some(record) => record,
+            None if self.is_structural(span.span_context(), cx) => {
+                let name = || span.exported_data().map_or_else(|| "".into(), |data| data.name.into());
+                let (span, parent) = (span.span_context(), cx.span());
+                let (parent, is_remote) = record::parent(parent.span_context());
+                shared.table.pass(record::id(span.span_id()), parent, is_remote, name);
+                return;
+            }
             // The only way to see the kind and attributes of any other span: a copy of all of it.
             None => match span.exported_data() {
                 Some(data) => reading::record(data),
                 None => return,
             },
         };
-        shared.table.start(record, shared.now());
+        shared.table.start(record, now);
     }
 
     fn on_end(&self, span: SpanData) {

@@ -27,8 +27,10 @@
 //! Stock instrumentation is understood as well: `CLIENT` spans are calls, `SERVER` and `CONSUMER` spans handles.
 //!
 //! **Sampling.** OpenTelemetry does not tell span processors of spans that a sampler drops, so what is dropped cannot be
-//! seen here. Use a sampler that records everything and sample at the exporter, or a wait may stay unknown. A handler
-//! follows its caller's decision under `ParentBased` samplers, so every service of a chain has to record.
+//! seen here, and a wait stays unknown. Where you sample, wrap the sampler in [`Agent::sampler`] and every other processor
+//! in [`SampledOnly`]: then every start counts, and your backend gets what it did before. Without a sampler of your own
+//! everything is recorded anyway; but a handler follows its caller's decision under `ParentBased` samplers, the default,
+//! so where any service samples, every service of the chain needs this.
 
 #[cfg(feature = "actors")]
 pub mod actors;
@@ -52,6 +54,7 @@ mod record;
 #[cfg(feature = "relay")]
 pub mod relay;
 mod reporter;
+mod sampling;
 #[cfg(feature = "sans-io")]
 #[doc(hidden)]
 pub mod sans_io;
@@ -70,6 +73,7 @@ pub mod tower;
 pub use agent::{Agent, AgentBuilder, Connection, Counters, Dropped, StartError};
 pub use capture::CaptureProcessor;
 pub use open_span::{OpenSpan, Outcome};
+pub use sampling::{CaptureSampler, SampledOnly};
 pub use settings::ConfigError;
 pub use spans::{CallBuilder, HandleBuilder, HoldBuilder, MemberBuilder, Spans};
 #[cfg(feature = "tracing")]

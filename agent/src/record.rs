@@ -57,12 +57,12 @@ pub(crate) struct Group {
 impl Record {
     /// A span whose ids are known from itself and from the context that it was started in.
     pub(crate) fn new(span: &SpanContext, parent: &SpanContext, facts: Facts) -> Self {
-        let has_parent = parent.is_valid();
+        let (parent_span_id, parent_is_remote) = self::parent(parent);
         Record {
             span_id: id(span.span_id()),
             trace_id: span.trace_id(),
-            parent_span_id: if has_parent { id(parent.span_id()) } else { 0 },
-            parent_is_remote: has_parent && parent.is_remote(),
+            parent_span_id,
+            parent_is_remote,
             facts,
         }
     }
@@ -221,6 +221,16 @@ impl Subject {
 /// A span id as it is on the wire; 0 is none.
 pub(crate) fn id(span_id: SpanId) -> u64 {
     u64::from_be_bytes(span_id.to_bytes())
+}
+
+/// The parent of a span that is started in a context with this span, and whether it is in another process. An invalid one
+/// is none, for the SDK too.
+pub(crate) fn parent(parent: &SpanContext) -> (u64, bool) {
+    if parent.is_valid() {
+        (id(parent.span_id()), parent.is_remote())
+    } else {
+        (0, false)
+    }
 }
 
 /// A trace id as it is on the wire.

@@ -14,6 +14,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use opentelemetry::StringValue;
 use standoff_protocol::stream::{
     Acceptance, Finished, MESSAGE_BYTES_MAX, Probe, ProbeAnswer, Role, SPANS_PER_MESSAGE_MAX, Started,
 };
@@ -23,7 +24,7 @@ use self::parents::Above;
 #[cfg(test)]
 pub(crate) use self::shard::{FINISHED_PER_SHARD_MAX, LINKS_PER_CALL_MAX};
 use self::shard::{Kept, Link, Shard};
-use crate::record::Record;
+use crate::record::{self, Record};
 use crate::{Dropped, Outcome};
 
 /// How many locks the table is spread over: several times the threads that start spans at the same instant, even on
@@ -121,7 +122,7 @@ impl OpenTable {
         let role = record.facts.role;
         let above = self.above(record.parent_span_id, record.parent_is_remote);
         if role == Role::Structural {
-            self.pass(record, above);
+            self.pass_beneath(above, record.span_id, || record.facts.name);
             return;
         }
         (record.parent_span_id, record.parent_is_remote) = above.parent_of(role);
@@ -138,6 +139,12 @@ impl OpenTable {
             self.acceptances.end(serves, now);
         }
         self.doubt(above);
+    }
+
+    /// A structural span starts. Its name is asked for only if it may have to be reported.
+    pub(crate) fn pass(&self, span_id: u64, parent: u64, parent_is_remote: bool, name: impl FnOnce() -> StringValue) {
+        let above = self.above(parent, parent_is_remote);
+        self.pass_beneath(above, span_id, || record::cut(name()));
     }
 
     /// A span ends.
@@ -287,8 +294,7 @@ impl OpenTable {
         }
     }
 
-    fn pass(&self, record: Record, above: Above) {
-        let span_id = record.span_id;
+    fn pass_beneath(&self, above: Above, span_id: u64, name: impl FnOnce() -> StringValue) {
         if self.shard(span_id).pass(span_id, above) == Kept::Full {
             self.counts.structural_dropped.fetch_add(1, Relaxed);
             self.doubt(above);
@@ -296,7 +302,7 @@ impl OpenTable {
         if let Above::Call(call) = above {
             let link = Link {
                 span_id,
-                name: record.facts.name,
+                name: name(),
                 reported: 0,
             };
             self.link(call, [link]);
