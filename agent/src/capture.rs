@@ -18,7 +18,7 @@ use crate::agent::Running;
 use crate::prepared::{self, Taken};
 use crate::reading;
 use crate::record::{self, Record};
-use crate::reporter::{Identity, SHUTDOWN_WITHIN};
+use crate::reporter::{FLUSH_WITHIN, Identity, SHUTDOWN_WITHIN};
 use crate::sampling::Structural;
 
 /// Captures starts and ends of spans for its [`Agent`](crate::Agent).
@@ -88,9 +88,14 @@ impl SpanProcessor for CaptureProcessor {
         shared.table.end(span_id, reading::outcome(&span), shared.now());
     }
 
+    /// Hands over what is due, which is nothing that is younger than `report-after`. Without a collector there is nothing
+    /// to hand over, since the next connection begins with everything that is open.
     fn force_flush(&self) -> OTelSdkResult {
-        // What is due is sent within milliseconds anyway; what is not due is not to be sent.
-        Ok(())
+        if self.running.shared().flush(FLUSH_WITHIN) {
+            Ok(())
+        } else {
+            Err(OTelSdkError::Timeout(FLUSH_WITHIN))
+        }
     }
 
     fn shutdown_with_timeout(&self, timeout: Duration) -> OTelSdkResult {

@@ -47,7 +47,9 @@ pub mod lapin;
 #[path = "../tests/support/mirror.rs"]
 mod mirror;
 mod open_span;
+mod owner;
 mod prepared;
+mod primitives;
 pub mod propagation;
 mod reading;
 mod record;

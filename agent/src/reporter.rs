@@ -20,6 +20,7 @@ use tonic::{Status, Streaming};
 
 use crate::backoff::{self, Backoff};
 use crate::conversation::{Conversation, Heard, OUTGOING_MAX, Outgoing, Room, WELCOME_WITHIN};
+use crate::owner::Owner;
 use crate::session::Sent;
 use crate::settings::Settings;
 use crate::table::OpenTable;
@@ -30,6 +31,12 @@ pub(crate) const CONNECT_WITHIN: Duration = Duration::from_secs(1);
 
 /// How often HTTP/2 asks whether the peer is there, and how long the peer may take. Finds out about hosts that vanish.
 const KEEP_ALIVE: Duration = Duration::from_secs(5);
+
+/// How long a flush may take: a hundred times what it needs where the connection is well.
+pub(crate) const FLUSH_WITHIN: Duration = Duration::from_millis(500);
+
+/// How often a flush that is under way looks whether the connection has taken everything.
+const FLUSH_LOOKS: Duration = Duration::from_millis(1);
 
 /// How long a shutdown may take.
 pub(crate) const SHUTDOWN_WITHIN: Duration = Duration::from_secs(2);
@@ -43,17 +50,28 @@ pub(crate) struct Shared {
     pub(crate) table: OpenTable,
     pub(crate) settings: Settings,
     origin: Instant,
+    owner: Owner,
     identity: OnceLock<Identity>,
     /// The identity has become known, or the agent is to stop.
     woken: Notify,
     stopping: AtomicBool,
     stopped: Mutex<bool>,
     has_stopped: Condvar,
+    flush_asked: Notify,
+    flushes: Mutex<Flushes>,
+    has_flushed: Condvar,
     connection: AtomicU8,
     sessions: AtomicU64,
     started_sent: AtomicU64,
     finished_sent: AtomicU64,
     probes_dropped: AtomicU64,
+}
+
+/// How often somebody has wanted a flush, and how many of these have been carried out.
+#[derive(Clone, Copy, Debug, Default)]
+struct Flushes {
+    wanted: u64,
+    done: u64,
 }
 
 /// Who this instance is, as the resource of its tracer provider says.
@@ -70,11 +88,15 @@ impl Shared {
             table: OpenTable::new(settings.report_after),
             settings,
             origin: Instant::now(),
+            owner: Owner::this(),
             identity: OnceLock::new(),
             woken: Notify::new(),
             stopping: AtomicBool::new(false),
             stopped: Mutex::new(false),
             has_stopped: Condvar::new(),
+            flush_asked: Notify::new(),
+            flushes: Mutex::default(),
+            has_flushed: Condvar::new(),
             connection: AtomicU8::new(0),
             sessions: AtomicU64::new(0),
             started_sent: AtomicU64::new(0),
@@ -91,25 +113,67 @@ impl Shared {
     /// Says who this instance is. The first to say so is believed: an instance does not become another one.
     pub(crate) fn identify(&self, identity: Identity) {
         drop(self.identity.set(identity));
-        self.woken.notify_one();
+        self.wake();
     }
 
     pub(crate) fn stop(&self) {
         self.stopping.store(true, Relaxed);
-        self.woken.notify_one();
+        self.wake();
+    }
+
+    /// The reporter has something to look at. In a forked child there is none, and what wakes it may be locked for good.
+    fn wake(&self) {
+        if self.owner.is_here() {
+            self.woken.notify_one();
+        }
     }
 
     pub(crate) fn is_stopping(&self) -> bool {
         self.stopping.load(Relaxed)
     }
 
-    /// Waits until the reporter has said goodbye, or has nobody to say it to. Returns whether it has.
+    /// Waits until the reporter has said goodbye, or has nobody to say it to. Returns whether it has. In a forked child
+    /// there is nothing to wait for.
     pub(crate) fn wait_stopped(&self, within: Duration) -> bool {
+        if !self.owner.is_here() {
+            return true;
+        }
         let stopped = self.stopped.lock().unwrap_or_else(PoisonError::into_inner);
         let waited = self
             .has_stopped
             .wait_timeout_while(stopped, within, |stopped| !*stopped);
         *waited.unwrap_or_else(PoisonError::into_inner).0
+    }
+
+    /// Waits until everything that is due by now has been handed to the connection. Returns whether it has. Without a
+    /// connection there is nothing to hand over: the next one begins with the open set.
+    pub(crate) fn flush(&self, within: Duration) -> bool {
+        let is_pending = || self.connection() == Connection::Connected && !self.is_stopping();
+        if !self.owner.is_here() || !is_pending() {
+            return true;
+        }
+        let mut flushes = self.flushes.lock().unwrap_or_else(PoisonError::into_inner);
+        flushes.wanted += 1;
+        let mine = flushes.wanted;
+        self.flush_asked.notify_one();
+        let waited = self
+            .has_flushed
+            .wait_timeout_while(flushes, within, |flushes| flushes.done < mine && is_pending());
+        let flushes = waited.unwrap_or_else(PoisonError::into_inner).0;
+        flushes.done >= mine || !is_pending()
+    }
+
+    /// How many flushes somebody has wanted so far.
+    fn flushes_wanted(&self) -> u64 {
+        self.flushes.lock().unwrap_or_else(PoisonError::into_inner).wanted
+    }
+
+    fn flushed(&self, wanted: u64) {
+        let mut flushes = self.flushes.lock().unwrap_or_else(PoisonError::into_inner);
+        if flushes.done < wanted {
+            flushes.done = wanted;
+            self.has_flushed.notify_all();
+        }
     }
 
     pub(crate) fn counters(&self) -> Counters {
@@ -121,17 +185,24 @@ impl Shared {
             reported: self.started_sent.load(Relaxed),
             finished: self.finished_sent.load(Relaxed),
             sessions: self.sessions.load(Relaxed),
-            connection: match self.connection.load(Relaxed) {
-                0 => Connection::Connecting,
-                1 => Connection::Connected,
-                _ => Connection::Closed,
-            },
+            connection: self.connection(),
             dropped,
         }
     }
 
+    fn connection(&self) -> Connection {
+        match self.connection.load(Relaxed) {
+            0 => Connection::Connecting,
+            1 => Connection::Connected,
+            _ => Connection::Closed,
+        }
+    }
+
     fn set_connection(&self, connection: Connection) {
+        // Whoever waits for a flush looks at it under this lock.
+        let _flushes = self.flushes.lock().unwrap_or_else(PoisonError::into_inner);
         self.connection.store(connection as u8, Relaxed);
+        self.has_flushed.notify_all();
     }
 
     fn count(&self, before: Sent, after: Sent) {
@@ -181,14 +252,25 @@ fn run(shared: &Shared, endpoint: Endpoint, report: impl FnOnce(io::Result<()>))
         Ok(runtime) => runtime,
         Err(error) => return report(Err(error)),
     };
+    let _stopped = Stopped { shared };
     report(Ok(()));
     runtime.block_on(Reporter { shared, endpoint }.run());
     // A name look-up may still be running.
     runtime.shutdown_background();
-    shared.table.end_session();
-    shared.set_connection(Connection::Closed);
-    *shared.stopped.lock().unwrap_or_else(PoisonError::into_inner) = true;
-    shared.has_stopped.notify_all();
+}
+
+/// Tells those who wait for it that the reporter has stopped, whatever has stopped it.
+struct Stopped<'a> {
+    shared: &'a Shared,
+}
+
+impl Drop for Stopped<'_> {
+    fn drop(&mut self) {
+        self.shared.table.end_session();
+        self.shared.set_connection(Connection::Closed);
+        *self.shared.stopped.lock().unwrap_or_else(PoisonError::into_inner) = true;
+        self.shared.has_stopped.notify_all();
+    }
 }
 
 type Client = WaitStreamClient<Channel>;
@@ -295,22 +377,44 @@ impl Reporter<'_> {
         let mut flush = interval(self.shared.settings.flush_every);
         flush.set_missed_tick_behavior(MissedTickBehavior::Delay);
         conversation.accepted(self.shared.now());
+        // How many of the flushes that were wanted have begun, of how many everything is in the queue, and of how many it
+        // has left the queue.
+        let (mut begun, mut queued, mut done) = (0, 0, 0);
         loop {
-            tokio::select! {
-                _ = flush.tick() => if conversation.tick(self.shared.now()).is_err() {
-                    return Ok(Ended::Lost);
-                },
+            let is_time = tokio::select! {
+                _ = flush.tick() => true,
+                () = self.shared.flush_asked.notified() => true,
+                () = sleep(FLUSH_LOOKS), if done < begun => false,
                 message = incoming.message() => match message? {
-                    Some(message) => self.hear(message, &mut conversation),
+                    Some(message) => {
+                        self.hear(message, &mut conversation);
+                        false
+                    }
                     None => return Ok(Ended::Lost),
                 },
-                () = self.shared.until_stopping(), if !conversation.is_leaving() => conversation.leave(),
+                () = self.shared.until_stopping(), if !conversation.is_leaving() => {
+                    conversation.leave();
+                    false
+                }
+            };
+            if is_time {
+                begun = self.shared.flushes_wanted();
+                if conversation.tick(self.shared.now()).is_err() {
+                    return Ok(Ended::Lost);
+                }
             }
             let before = conversation.sent();
             let pumped = conversation.pump(&self.shared.table, || self.shared.now(), &mut outgoing);
             self.shared.count(before, conversation.sent());
             if pumped.is_err() {
                 return Ok(Ended::Lost);
+            }
+            if outgoing.room() == Room::Yes {
+                queued = begun;
+            }
+            if outgoing.capacity() == OUTGOING_MAX {
+                done = queued;
+                self.shared.flushed(done);
             }
             if conversation.has_left() {
                 // Closing our half lets everything queued be delivered; then the collector closes its own.

@@ -2,7 +2,7 @@
 //!
 //! Application threads tell of starts and ends; the reporter takes what is due. Both only ever hold the lock of one
 //! shard, for a bounded and short time, so that neither waits for the other. What the table cannot keep is counted.
-//! It knows nothing of connections, and reads no clock.
+//! It knows nothing of connections, and reads no clock. In a forked child, which nobody reports for, it may keep nothing.
 
 mod acceptances;
 mod keys;
@@ -10,8 +10,6 @@ mod parents;
 mod shard;
 mod slots;
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use opentelemetry::StringValue;
@@ -24,6 +22,8 @@ use self::parents::Above;
 #[cfg(test)]
 pub(crate) use self::shard::{FINISHED_PER_SHARD_MAX, LINKS_PER_CALL_MAX};
 use self::shard::{Kept, Link, Shard};
+use crate::owner::Owner;
+use crate::primitives::{AtomicBool, AtomicU64, Mutex, MutexGuard, Ordering::Relaxed};
 use crate::record::{self, Record};
 use crate::{Dropped, Outcome};
 
@@ -41,6 +41,7 @@ const MESSAGE_BYTES_FULL: usize = MESSAGE_BYTES_MAX / 4;
 
 #[derive(Debug)]
 pub(crate) struct OpenTable {
+    owner: Owner,
     report_after: Duration,
     shards: [Mutex<Shard>; SHARDS],
     acceptances: Acceptances,
@@ -108,6 +109,7 @@ impl Round {
 impl OpenTable {
     pub(crate) fn new(report_after: Duration) -> Self {
         OpenTable {
+            owner: Owner::this(),
             report_after,
             shards: Default::default(),
             acceptances: Acceptances::default(),
@@ -128,15 +130,20 @@ impl OpenTable {
         (record.parent_span_id, record.parent_is_remote) = above.parent_of(role);
         let serves = (role == Role::Handle).then(|| Serves::of(&record));
         if let Some(serves) = serves {
-            self.acceptances.begin(serves);
+            self.acceptances.begin(self.owner, serves);
         }
-        if self.shard(record.span_id).start(record, above, now) == Kept::Yes {
+        let Some(mut shard) = self.shard(record.span_id) else {
+            return;
+        };
+        let kept = shard.start(record, above, now);
+        drop(shard);
+        if kept == Kept::Yes {
             return;
         }
         self.counts.spans_dropped.fetch_add(1, Relaxed);
         if let Some(serves) = serves {
             // It will never be reported, so its call must not be taken for one that nobody has accepted.
-            self.acceptances.end(serves, now);
+            self.acceptances.end(self.owner, serves, now);
         }
         self.doubt(above);
     }
@@ -149,11 +156,12 @@ impl OpenTable {
 
     /// A span ends.
     pub(crate) fn end(&self, span_id: u64, outcome: Outcome, now: Duration) {
-        let Some(ended) = self.shard(span_id).end(span_id, outcome, now) else {
-            return;
-        };
+        let ended = self
+            .shard(span_id)
+            .and_then(|mut shard| shard.end(span_id, outcome, now));
+        let Some(ended) = ended else { return };
         if ended.record.facts.role == Role::Handle {
-            self.acceptances.end(Serves::of(&ended.record), now);
+            self.acceptances.end(self.owner, Serves::of(&ended.record), now);
         }
         if ended.finishes_lost > 0 {
             self.counts.finishes_dropped.fetch_add(ended.finishes_lost, Relaxed);
@@ -171,7 +179,7 @@ impl OpenTable {
 
     /// A span was recorded as something that it is not. It goes as if there had been no room for it.
     pub(crate) fn disown(&self, span_id: u64, now: Duration) {
-        let above = self.shard(span_id).above_of(span_id);
+        let above = self.shard(span_id).and_then(|shard| shard.above_of(span_id));
         if let Some(above) = above {
             self.end(span_id, Outcome::Finished, now);
             self.counts.spans_dropped.fetch_add(1, Relaxed);
@@ -184,15 +192,15 @@ impl OpenTable {
         // Before the shards are visited, so that what is lost meanwhile asks for another set.
         self.resync_needed.store(false, Relaxed);
         let epoch = self.epoch.fetch_add(1, Relaxed) + 1;
-        for shard in &self.shards {
-            lock(shard).begin_epoch(epoch, self.report_after, now);
+        for mut shard in self.all_shards() {
+            shard.begin_epoch(epoch, self.report_after, now);
         }
     }
 
     /// Nobody listens: nothing is queued until the next session begins.
     pub(crate) fn end_session(&self) {
-        for shard in &self.shards {
-            lock(shard).end_epoch();
+        for mut shard in self.all_shards() {
+            shard.end_epoch();
         }
     }
 
@@ -210,7 +218,7 @@ impl OpenTable {
             if room == 0 || bytes >= MESSAGE_BYTES_FULL {
                 return taken;
             }
-            let mut shard = lock(shard);
+            let Some(mut shard) = self.owner.lock(shard) else { break };
             let (spans, finishes) = round.left.get_or_insert_with(|| {
                 shard.mature(self.report_after, now);
                 shard.backlog()
@@ -239,16 +247,18 @@ impl OpenTable {
     pub(crate) fn answer(&self, probe: &Probe, now: Duration) -> ProbeAnswer {
         let mut acceptances = Vec::with_capacity(probe.accepted.len());
         for question in &probe.accepted {
-            let answer = self.acceptances.answer(question, now);
+            let answer = self.acceptances.answer(self.owner, question, now);
             for handle in answer.open {
-                self.shard(handle).report_now(handle);
+                if let Some(mut shard) = self.shard(handle) {
+                    shard.report_now(handle);
+                }
             }
             acceptances.push(Acceptance {
                 call_span_id: question.call_span_id,
                 state: answer.state.into(),
             });
         }
-        let is_open = |span_id: &u64| self.shard(*span_id).is_surely_open(*span_id);
+        let is_open = |span_id: &u64| self.shard(*span_id).is_some_and(|shard| shard.is_surely_open(*span_id));
         let not_open = probe
             .still_open
             .iter()
@@ -263,11 +273,11 @@ impl OpenTable {
     }
 
     pub(crate) fn captured(&self) -> u64 {
-        self.shards.iter().map(|shard| lock(shard).captured()).sum()
+        self.all_shards().map(|shard| shard.captured()).sum()
     }
 
     pub(crate) fn open_count(&self) -> u64 {
-        self.shards.iter().map(|shard| lock(shard).open_count() as u64).sum()
+        self.all_shards().map(|shard| shard.open_count() as u64).sum()
     }
 
     /// What could not be kept, as far as the table is concerned.
@@ -285,7 +295,7 @@ impl OpenTable {
             (0, _) => Above::Nothing,
             (remote, true) => Above::Remote(remote),
             (local, false) => {
-                let known = self.shard(local).above_children_of(local);
+                let known = self.shard(local).and_then(|shard| shard.above_children_of(local));
                 known.unwrap_or(Above::Top {
                     span_id: local,
                     remote: 0,
@@ -295,7 +305,8 @@ impl OpenTable {
     }
 
     fn pass_beneath(&self, above: Above, span_id: u64, name: impl FnOnce() -> StringValue) {
-        if self.shard(span_id).pass(span_id, above) == Kept::Full {
+        let kept = self.shard(span_id).map(|mut shard| shard.pass(span_id, above));
+        if kept == Some(Kept::Full) {
             self.counts.structural_dropped.fetch_add(1, Relaxed);
             self.doubt(above);
         }
@@ -310,7 +321,7 @@ impl OpenTable {
     }
 
     fn link(&self, call: u64, links: impl IntoIterator<Item = Link>) {
-        let lost = self.shard(call).link(call, links);
+        let lost = self.shard(call).map_or(0, |mut shard| shard.link(call, links));
         if lost > 0 {
             self.counts.structural_dropped.fetch_add(lost, Relaxed);
             self.doubt(Above::Call(call));
@@ -321,15 +332,20 @@ impl OpenTable {
     /// calls directly around that one.
     fn doubt(&self, mut above: Above) {
         while let Above::Call(call) = above {
-            let Some(further) = self.shard(call).doubt(call) else {
-                return;
-            };
+            let further = self.shard(call).and_then(|mut shard| shard.doubt(call));
+            let Some(further) = further else { return };
             above = further;
         }
     }
 
-    fn shard(&self, span_id: u64) -> MutexGuard<'_, Shard> {
-        lock(&self.shards[shard_of(span_id)])
+    /// `None` only in a forked child.
+    fn shard(&self, span_id: u64) -> Option<MutexGuard<'_, Shard>> {
+        self.owner.lock(&self.shards[shard_of(span_id)])
+    }
+
+    /// One after the other.
+    fn all_shards(&self) -> impl Iterator<Item = MutexGuard<'_, Shard>> {
+        self.shards.iter().filter_map(|shard| self.owner.lock(shard))
     }
 }
 
@@ -346,9 +362,4 @@ fn encoded_len(span: &Started) -> usize {
 pub(crate) fn shard_of(id: u64) -> usize {
     // Fibonacci hashing: the upper bits of the product depend on all bits of the id.
     (id.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> (u64::BITS - SHARDS.trailing_zeros())) as usize
-}
-
-/// Locks, also after a panic of another thread: every shard is consistent between any two statements that can panic.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -6,13 +6,14 @@
 
 use std::collections::VecDeque;
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::sync::Mutex;
 use std::time::Duration;
 
 use standoff_protocol::stream::{AcceptanceQuestion, AcceptanceState};
 
 use super::keys::IdMap;
-use super::{SHARDS, lock, shard_of};
+use super::{SHARDS, shard_of};
+use crate::owner::Owner;
+use crate::primitives::Mutex;
 use crate::record::Record;
 
 /// How many ended handlers are remembered, for each shard: 131,072 in all, which is 13 s of 10,000 handlers a second,
@@ -82,22 +83,25 @@ pub(crate) struct Answer {
 
 impl Acceptances {
     /// A handler has begun.
-    pub(crate) fn begin(&self, serves: Serves) {
+    pub(crate) fn begin(&self, owner: Owner, serves: Serves) {
         for key in serves.keys() {
-            let mut shard = lock(&self.shards[shard_of(key)]);
-            shard.accepted.entry(key).or_default().begin(serves.handle);
+            if let Some(mut shard) = owner.lock(&self.shards[shard_of(key)]) {
+                shard.accepted.entry(key).or_default().begin(serves.handle);
+            }
         }
     }
 
     /// A handler has ended, or is to be taken for ended. There is no moment at which it is neither open nor ended.
-    pub(crate) fn end(&self, serves: Serves, now: Duration) {
+    pub(crate) fn end(&self, owner: Owner, serves: Serves, now: Duration) {
         for key in serves.keys() {
-            lock(&self.shards[shard_of(key)]).end(key, serves.handle, now);
+            if let Some(mut shard) = owner.lock(&self.shards[shard_of(key)]) {
+                shard.end(key, serves.handle, now);
+            }
         }
     }
 
     /// Whether the call was ever accepted. A handler that has ended outweighs one that is open: the call is answered.
-    pub(crate) fn answer(&self, question: &AcceptanceQuestion, now: Duration) -> Answer {
+    pub(crate) fn answer(&self, owner: Owner, question: &AcceptanceQuestion, now: Duration) -> Answer {
         let began = now
             .saturating_sub(Duration::from_nanos(question.age_ns))
             .saturating_sub(AGE_SLACK);
@@ -110,7 +114,9 @@ impl Acceptances {
             .chain(conversation);
         let (mut ended, mut forgotten, mut open) = (false, false, Vec::new());
         for key in keys.filter(|key| *key != 0) {
-            let shard = lock(&self.shards[shard_of(key)]);
+            let Some(shard) = owner.lock(&self.shards[shard_of(key)]) else {
+                continue;
+            };
             forgotten |= shard.forgotten.is_some_and(|latest| latest >= began);
             if let Some(accepted) = shard.accepted.get(&key) {
                 ended |= accepted.ended.is_some();
@@ -219,7 +225,7 @@ mod tests {
 
     fn state(acceptances: &Acceptances, span_ids: &[u64], conversation: &str) -> AcceptanceState {
         acceptances
-            .answer(&question(span_ids, conversation, SECOND), 100 * SECOND)
+            .answer(Owner::this(), &question(span_ids, conversation, SECOND), 100 * SECOND)
             .state
     }
 
@@ -227,8 +233,8 @@ mod tests {
     fn a_handler_is_open_then_ended() {
         let acceptances = Acceptances::default();
         assert_eq!(state(&acceptances, &[7], ""), AcceptanceState::Never);
-        acceptances.begin(handle(1, 7, ""));
-        let answer = acceptances.answer(&question(&[7], "", SECOND), SECOND);
+        acceptances.begin(Owner::this(), handle(1, 7, ""));
+        let answer = acceptances.answer(Owner::this(), &question(&[7], "", SECOND), SECOND);
         assert_eq!(
             answer,
             Answer {
@@ -236,7 +242,7 @@ mod tests {
                 open: vec![1]
             }
         );
-        acceptances.end(handle(1, 7, ""), SECOND);
+        acceptances.end(Owner::this(), handle(1, 7, ""), SECOND);
         assert_eq!(state(&acceptances, &[7], ""), AcceptanceState::Ended);
         assert_eq!(state(&acceptances, &[8], ""), AcceptanceState::Never);
     }
@@ -244,14 +250,14 @@ mod tests {
     #[test]
     fn any_span_beneath_the_call_counts() {
         let acceptances = Acceptances::default();
-        acceptances.begin(handle(1, 9, ""));
+        acceptances.begin(Owner::this(), handle(1, 9, ""));
         assert_eq!(state(&acceptances, &[7, 8, 9], ""), AcceptanceState::Open);
     }
 
     #[test]
     fn the_conversation_counts_without_a_parent() {
         let acceptances = Acceptances::default();
-        acceptances.begin(handle(1, 0, "c"));
+        acceptances.begin(Owner::this(), handle(1, 0, "c"));
         assert_eq!(state(&acceptances, &[7], "c"), AcceptanceState::Open);
         assert_eq!(state(&acceptances, &[7], "d"), AcceptanceState::Never);
         assert_eq!(state(&acceptances, &[7], ""), AcceptanceState::Never);
@@ -260,10 +266,10 @@ mod tests {
     #[test]
     fn one_ended_and_one_open_is_ended_and_names_the_open_one() {
         let acceptances = Acceptances::default();
-        acceptances.begin(handle(1, 7, ""));
-        acceptances.begin(handle(2, 7, ""));
-        acceptances.end(handle(1, 7, ""), SECOND);
-        let answer = acceptances.answer(&question(&[7], "", SECOND), SECOND);
+        acceptances.begin(Owner::this(), handle(1, 7, ""));
+        acceptances.begin(Owner::this(), handle(2, 7, ""));
+        acceptances.end(Owner::this(), handle(1, 7, ""), SECOND);
+        let answer = acceptances.answer(Owner::this(), &question(&[7], "", SECOND), SECOND);
         assert_eq!(
             answer,
             Answer {
@@ -284,10 +290,14 @@ mod tests {
         let asked = (1..).find(|key| shard_of(*key) == 3 && !keys.contains(key)).unwrap();
         for (nth, key) in keys.iter().enumerate() {
             let at = if nth == 0 { 10 * SECOND } else { 11 * SECOND };
-            acceptances.begin(handle(1, *key, ""));
-            acceptances.end(handle(1, *key, ""), at);
+            acceptances.begin(Owner::this(), handle(1, *key, ""));
+            acceptances.end(Owner::this(), handle(1, *key, ""), at);
         }
-        let ask = |age| acceptances.answer(&question(&[asked], "", age), 20 * SECOND).state;
+        let ask = |age| {
+            acceptances
+                .answer(Owner::this(), &question(&[asked], "", age), 20 * SECOND)
+                .state
+        };
         assert_eq!(
             ask(8 * SECOND),
             AcceptanceState::Never,
@@ -296,7 +306,7 @@ mod tests {
         assert_eq!(ask(9 * SECOND), AcceptanceState::Forgotten, "within the slack");
         assert_eq!(ask(15 * SECOND), AcceptanceState::Forgotten);
         let remembered = acceptances
-            .answer(&question(&[keys[1]], "", 15 * SECOND), 20 * SECOND)
+            .answer(Owner::this(), &question(&[keys[1]], "", 15 * SECOND), 20 * SECOND)
             .state;
         assert_eq!(remembered, AcceptanceState::Ended);
     }
@@ -305,10 +315,10 @@ mod tests {
     fn the_memory_is_bounded_also_for_one_key() {
         let acceptances = Acceptances::default();
         for nth in 0..3 * REMEMBERED_PER_SHARD_MAX as u64 {
-            acceptances.begin(handle(nth, 7, ""));
-            acceptances.end(handle(nth, 7, ""), Duration::from_nanos(nth));
+            acceptances.begin(Owner::this(), handle(nth, 7, ""));
+            acceptances.end(Owner::this(), handle(nth, 7, ""), Duration::from_nanos(nth));
         }
-        let shard = lock(&acceptances.shards[shard_of(7)]);
+        let shard = acceptances.shards[shard_of(7)].lock().unwrap();
         assert_eq!((shard.ended.len(), shard.accepted.len()), (REMEMBERED_PER_SHARD_MAX, 1));
         assert_eq!(shard.forgotten, None, "the key itself is still remembered");
     }
