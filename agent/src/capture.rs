@@ -63,7 +63,6 @@ impl SpanProcessor for CaptureProcessor {
         if shared.is_stopping() {
             return;
         }
-        let now = shared.now();
         let record = match self.prepared(span.span_context(), cx) {
             Some(record) => record,
             None if self.is_structural(span.span_context(), cx) => {
@@ -79,13 +78,13 @@ impl SpanProcessor for CaptureProcessor {
                 None => return,
             },
         };
-        shared.table.start(record, now);
+        shared.table.start(record, shared.now());
     }
 
     fn on_end(&self, span: SpanData) {
         let shared = self.running.shared();
         let span_id = record::id(span.span_context.span_id());
-        shared.table.end(span_id, reading::outcome(&span), shared.now());
+        shared.table.end_by(span_id, reading::outcome(&span), || shared.now());
     }
 
     /// Hands over what is due, which is nothing that is younger than `report-after`. Without a collector there is nothing

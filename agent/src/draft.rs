@@ -25,13 +25,14 @@ pub(crate) struct Draft<'a> {
 }
 
 impl<'a> Draft<'a> {
+    #[inline]
     pub(crate) fn new(tracer: &'a SdkTracer, role: Role, kind: SpanKind, name: Text) -> Self {
         Draft {
             tracer: Cow::Borrowed(tracer),
             kind,
             name: name.to_name(),
             parent: None,
-            facts: Facts::new(role, name.to_value()),
+            facts: Facts::new(role, name.into_value()),
             attributes: Vec::new(),
         }
     }
@@ -51,13 +52,14 @@ impl<'a> Draft<'a> {
 
     pub(crate) fn name(&mut self, name: Text) {
         self.name = name.to_name();
-        self.facts.name = name.to_value();
+        self.facts.name = name.into_value();
     }
 
-    pub(crate) fn start(self, on_drop: Outcome) -> OpenSpan {
+    pub(crate) fn start(mut self, on_drop: Outcome) -> OpenSpan {
         let parent = self.parent.unwrap_or_else(Context::current);
         let mut attributes = attributes_of(&self.facts, &self.kind);
         attributes.extend(self.attributes);
+        self.facts.bound();
         let builder = SpanBuilder {
             span_kind: Some(self.kind),
             attributes: Some(attributes),
@@ -65,7 +67,7 @@ impl<'a> Draft<'a> {
         };
         let tracer = self.tracer.as_ref();
         let start = || tracer.build_with_context(builder, &parent);
-        let (span, taken) = prepared::with_facts(self.facts.bounded(), &parent, start);
+        let (span, taken) = prepared::with_facts(self.facts, &parent, start);
         if let Some(taken) = taken
             && taken.span_id != span.span_context().span_id()
         {

@@ -33,16 +33,26 @@ pub(crate) struct Taken {
 
 /// Starts a span with facts at hand for its processor. Returns also who has taken them: another span than the one that
 /// was to be started, if another processor has started it in the very context that was handed to it.
+#[inline(always)]
 pub(crate) fn with_facts<S>(facts: Facts, parent: &Context, start: impl FnOnce() -> S) -> (S, Option<Taken>) {
-    let starting = Starting {
-        parent: address(parent),
-        facts: Ok(facts),
-    };
-    let around = Around {
-        outer: swap(Some(starting)),
-    };
+    let parent = address(parent);
+    // A thread that is ending keeps nothing.
+    let around = STARTING.try_with(|starting| {
+        let mut starting = starting.borrow_mut();
+        // A start within a start is rare: a processor that makes calls.
+        let outer = if starting.is_some() {
+            starting.take().map(Box::new)
+        } else {
+            None
+        };
+        *starting = Some(Starting {
+            parent,
+            facts: Ok(facts),
+        });
+        Around { outer }
+    });
     let started = start();
-    (started, around.leave())
+    (started, around.ok().and_then(Around::leave))
 }
 
 /// The facts of a span that is being started in `parent`, if a helper does so. Only the first to ask gets them.
@@ -65,25 +75,28 @@ fn address(context: &Context) -> usize {
     std::ptr::from_ref(context).addr()
 }
 
-fn swap(starting: Option<Starting>) -> Option<Starting> {
-    STARTING.try_with(|slot| slot.replace(starting)).ok().flatten()
-}
-
 /// Puts back what was being started around a start, also when that ends in a panic.
 struct Around {
-    outer: Option<Starting>,
+    outer: Option<Box<Starting>>,
 }
 
 impl Around {
-    fn leave(mut self) -> Option<Taken> {
-        let left = swap(self.outer.take());
-        std::mem::forget(self);
-        left?.facts.err()
+    fn leave(self) -> Option<Taken> {
+        let taken = |starting: &RefCell<Option<Starting>>| match &starting.borrow().as_ref()?.facts {
+            Ok(_) => None,
+            Err(taken) => Some(*taken),
+        };
+        STARTING.try_with(taken).ok().flatten()
     }
 }
 
 impl Drop for Around {
     fn drop(&mut self) {
-        drop(swap(self.outer.take()));
+        let outer = self.outer.take();
+        let restore = |starting: &RefCell<Option<Starting>>| match outer {
+            None => *starting.borrow_mut() = None,
+            Some(outer) => *starting.borrow_mut() = Some(*outer),
+        };
+        STARTING.try_with(restore).ok();
     }
 }

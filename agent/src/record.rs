@@ -56,6 +56,7 @@ pub(crate) struct Group {
 
 impl Record {
     /// A span whose ids are known from itself and from the context that it was started in.
+    #[inline]
     pub(crate) fn new(span: &SpanContext, parent: &SpanContext, facts: Facts) -> Self {
         let (parent_span_id, parent_is_remote) = self::parent(parent);
         Record {
@@ -133,6 +134,7 @@ impl Record {
 }
 
 impl Facts {
+    #[inline]
     pub(crate) fn new(role: Role, name: StringValue) -> Self {
         Facts {
             role,
@@ -148,29 +150,33 @@ impl Facts {
         }
     }
 
-    /// The same within the limits of the stream, and without texts that say nothing.
-    pub(crate) fn bounded(self) -> Self {
-        Facts {
-            name: cut(self.name),
-            subject: self.subject.bounded(),
-            conversation: self.conversation.and_then(said),
-            group: self.group.and_then(|group| {
-                Some(Group {
-                    name: said(group.name)?,
-                    ..group
-                })
-            }),
-            ..self
+    /// Keeps to the limits of the stream, and to texts that say something.
+    pub(crate) fn bound(&mut self) {
+        bound(&mut self.name);
+        self.subject.bound();
+        if let Some(conversation) = &mut self.conversation
+            && !bound(conversation)
+        {
+            self.conversation = None;
+        }
+        if let Some(group) = &mut self.group
+            && !bound(&mut group.name)
+        {
+            self.group = None;
         }
     }
 }
 
 impl Subject {
-    fn bounded(self) -> Self {
+    fn bound(&mut self) {
         match self {
-            Subject::Named(name) => said(name).map_or(Subject::Unknown, Subject::Named),
-            Subject::Several(names) => Subject::several(names),
-            Subject::Unknown | Subject::Address(..) => self,
+            Subject::Named(name) => {
+                if !bound(name) {
+                    *self = Subject::Unknown;
+                }
+            }
+            Subject::Several(names) => *self = Subject::several(std::mem::take(names)),
+            Subject::Unknown | Subject::Address(..) => {}
         }
     }
 
@@ -245,6 +251,14 @@ pub(crate) fn cut(text: StringValue) -> StringValue {
         return text;
     }
     Arc::<str>::from(&all[..all.floor_char_boundary(TEXT_BYTES_MAX)]).into()
+}
+
+/// Cuts a text to what the collector accepts. Returns whether it says anything.
+fn bound(text: &mut StringValue) -> bool {
+    if text.as_str().len() > TEXT_BYTES_MAX {
+        *text = cut(text.clone());
+    }
+    !text.as_str().is_empty()
 }
 
 /// A text that says something, as far as the collector accepts it.

@@ -11,9 +11,7 @@ use opentelemetry_sdk::trace::{SdkTracer, SdkTracerProvider};
 use standoff_protocol::stream::Role;
 
 use crate::draft::Draft;
-use crate::record::Group;
-#[cfg(feature = "tower")]
-use crate::record::Subject;
+use crate::record::{Group, Subject};
 use crate::{OpenSpan, Outcome, Text};
 
 /// Starts spans that standoff understands.
@@ -71,7 +69,7 @@ impl Spans {
         let mut draft = self.draft(Role::Call, SpanKind::Client, "call".into());
         let target = target.into();
         if !target.as_str().is_empty() {
-            draft.facts.subject.push(target.to_value());
+            draft.facts.subject = Subject::Named(target.into_value());
         }
         CallBuilder { draft }
     }
@@ -111,7 +109,7 @@ impl Spans {
     /// ```
     pub fn hold(&self, resource: impl Into<Text>) -> HoldBuilder<'_> {
         let mut draft = self.draft(Role::Hold, SpanKind::Internal, "hold".into());
-        draft.facts.subject.push(resource.into().to_value());
+        draft.facts.subject = Subject::Named(resource.into().into_value());
         HoldBuilder { draft }
     }
 
@@ -129,11 +127,12 @@ impl Spans {
     /// ```
     pub fn member(&self, resource: impl Into<Text>) -> MemberBuilder<'_> {
         let mut draft = self.draft(Role::Member, SpanKind::Internal, "member".into());
-        draft.facts.subject.push(resource.into().to_value());
+        draft.facts.subject = Subject::Named(resource.into().into_value());
         draft.parent = Some(Context::new());
         MemberBuilder { draft }
     }
 
+    #[inline]
     fn draft(&self, role: Role, kind: SpanKind, name: Text) -> Draft<'_> {
         Draft::new(&self.tracer, role, kind, name)
     }
@@ -156,12 +155,14 @@ impl CallBuilder<'_> {
     }
 
     /// Names the span, instead of `call`.
+    #[inline]
     pub fn name(mut self, name: impl Into<Text>) -> Self {
         self.draft.name(name.into());
         self
     }
 
     /// The caller gives up after this long. It is still the caller who ends the span then.
+    #[inline]
     pub fn timeout(mut self, timeout: Duration) -> Self {
         // Rounded up, since 0 would mean that it never gives up; and attributes are signed.
         let millis = timeout.as_nanos().div_ceil(1_000_000).clamp(1, i64::MAX as u128);
@@ -170,38 +171,44 @@ impl CallBuilder<'_> {
     }
 
     /// Asks for this many units of the target instead of one.
+    #[inline]
     pub fn units(mut self, units: u32) -> Self {
         self.draft.facts.units = units;
         self
     }
 
     /// The task needs only `needed` of the `size` calls that it makes with this group name.
+    #[inline]
     pub fn group(mut self, name: impl Into<Text>, needed: u32, size: u32) -> Self {
-        let name = name.into().to_value();
+        let name = name.into().into_value();
         self.draft.facts.group = Some(Group { name, needed, size });
         self
     }
 
     /// The enclosing handler does not wait for this call: it is spawned and left alone.
+    #[inline]
     pub fn detached(mut self) -> Self {
         self.draft.facts.detached = true;
         self
     }
 
     /// The correlation id of the request, by which a handler is found that has no trace context.
+    #[inline]
     pub fn conversation(mut self, id: impl Into<Text>) -> Self {
-        self.draft.facts.conversation = Some(id.into().to_value());
+        self.draft.facts.conversation = Some(id.into().into_value());
         self
     }
 
     /// The wait is for something in this process, a lock for instance: the span is one of kind `INTERNAL`, so that nobody
     /// looks for a peer.
+    #[inline]
     pub fn internal(mut self) -> Self {
         self.draft.kind = SpanKind::Internal;
         self
     }
 
     /// An attribute of one's own, for whatever else exports the span. Standoff does not read it.
+    #[inline]
     pub fn attribute(mut self, attribute: KeyValue) -> Self {
         self.draft.attributes.push(attribute);
         self
@@ -217,12 +224,14 @@ impl CallBuilder<'_> {
     }
 
     /// The parent, instead of the current context.
+    #[inline]
     pub fn parent(mut self, parent: &Context) -> Self {
         self.draft.parent = Some(parent.clone());
         self
     }
 
     /// Starts the call.
+    #[inline]
     pub fn start(self) -> OpenSpan {
         self.draft.start(Outcome::Cancelled)
     }
@@ -237,49 +246,57 @@ pub struct HandleBuilder<'a> {
 
 impl HandleBuilder<'_> {
     /// The handler occupies a unit of this resource. May be called several times.
+    #[inline]
     pub fn resource(mut self, name: impl Into<Text>) -> Self {
-        self.draft.facts.subject.push(name.into().to_value());
+        self.draft.facts.subject.push(name.into().into_value());
         self
     }
 
     /// The units of its resources that this instance offers. Without it, and without [members](Spans::member), a
     /// resource is exclusive.
+    #[inline]
     pub fn capacity(mut self, units: u32) -> Self {
         self.draft.facts.capacity = units;
         self
     }
 
     /// The correlation id of the request, by which its call is found where there is no trace context.
+    #[inline]
     pub fn conversation(mut self, id: impl Into<Text>) -> Self {
-        self.draft.facts.conversation = Some(id.into().to_value());
+        self.draft.facts.conversation = Some(id.into().into_value());
         self
     }
 
     /// Makes the span one of kind `SERVER` instead of `CONSUMER`.
+    #[inline]
     pub fn server(mut self) -> Self {
         self.draft.kind = SpanKind::Server;
         self
     }
 
     /// Makes the span one of kind `INTERNAL`: a branch of what this process does anyway.
+    #[inline]
     pub fn internal(mut self) -> Self {
         self.draft.kind = SpanKind::Internal;
         self
     }
 
     /// An attribute of one's own, for whatever else exports the span. Standoff does not read it.
+    #[inline]
     pub fn attribute(mut self, attribute: KeyValue) -> Self {
         self.draft.attributes.push(attribute);
         self
     }
 
     /// The parent, instead of the current context: usually the caller's context, as extracted from the message.
+    #[inline]
     pub fn parent(mut self, parent: &Context) -> Self {
         self.draft.parent = Some(parent.clone());
         self
     }
 
     /// Starts the handle.
+    #[inline]
     pub fn start(self) -> OpenSpan {
         self.draft.start(Outcome::Finished)
     }
@@ -294,30 +311,35 @@ pub struct HoldBuilder<'a> {
 
 impl HoldBuilder<'_> {
     /// Names the span, instead of `hold`.
+    #[inline]
     pub fn name(mut self, name: impl Into<Text>) -> Self {
         self.draft.name(name.into());
         self
     }
 
     /// Holds this many units instead of one.
+    #[inline]
     pub fn units(mut self, units: u32) -> Self {
         self.draft.facts.units = units;
         self
     }
 
     /// The whole capacity of the resource. Without it, and without members, a resource is exclusive.
+    #[inline]
     pub fn capacity(mut self, units: u32) -> Self {
         self.draft.facts.capacity = units;
         self
     }
 
     /// The parent, instead of the current context.
+    #[inline]
     pub fn parent(mut self, parent: &Context) -> Self {
         self.draft.parent = Some(parent.clone());
         self
     }
 
     /// Starts the hold.
+    #[inline]
     pub fn start(self) -> OpenSpan {
         self.draft.start(Outcome::Finished)
     }
@@ -332,18 +354,21 @@ pub struct MemberBuilder<'a> {
 
 impl MemberBuilder<'_> {
     /// Names the span, instead of `member`.
+    #[inline]
     pub fn name(mut self, name: impl Into<Text>) -> Self {
         self.draft.name(name.into());
         self
     }
 
     /// Contributes this many units instead of one: the prefetch of a consumer, for instance.
+    #[inline]
     pub fn units(mut self, units: u32) -> Self {
         self.draft.facts.units = units;
         self
     }
 
     /// Starts the member.
+    #[inline]
     pub fn start(self) -> OpenSpan {
         self.draft.start(Outcome::Finished)
     }

@@ -156,12 +156,17 @@ impl OpenTable {
 
     /// A span ends.
     pub(crate) fn end(&self, span_id: u64, outcome: Outcome, now: Duration) {
+        self.end_by(span_id, outcome, || now);
+    }
+
+    /// A span ends. The clock is read only if the time matters, which it does not for a short call.
+    pub(crate) fn end_by(&self, span_id: u64, outcome: Outcome, clock: impl Fn() -> Duration) {
         let ended = self
             .shard(span_id)
-            .and_then(|mut shard| shard.end(span_id, outcome, now));
+            .and_then(|mut shard| shard.end(span_id, outcome, &clock));
         let Some(ended) = ended else { return };
         if ended.record.facts.role == Role::Handle {
-            self.acceptances.end(self.owner, Serves::of(&ended.record), now);
+            self.acceptances.end(self.owner, Serves::of(&ended.record), clock());
         }
         if ended.finishes_lost > 0 {
             self.counts.finishes_dropped.fetch_add(ended.finishes_lost, Relaxed);

@@ -69,10 +69,10 @@ impl Text {
     }
 
     /// As a value of an attribute. Cloning it costs no allocation either.
-    pub(crate) fn to_value(&self) -> StringValue {
-        match &self.0 {
-            Repr::Static(text) => StringValue::from(*text),
-            Repr::Shared(text) => StringValue::from(Arc::clone(text)),
+    pub(crate) fn into_value(self) -> StringValue {
+        match self.0 {
+            Repr::Static(text) => StringValue::from(text),
+            Repr::Shared(text) => StringValue::from(text),
         }
     }
 }
@@ -151,7 +151,7 @@ mod tests {
         for text in &texts {
             assert_eq!((text, text.as_str()), (&texts[0], "a"));
             assert_eq!(text.to_name(), "a");
-            assert_eq!(text.to_value().as_str(), "a");
+            assert_eq!(text.clone().into_value().as_str(), "a");
         }
     }
 }

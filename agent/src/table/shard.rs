@@ -147,6 +147,7 @@ impl Shard {
     }
 
     /// A call, handle, hold or member starts.
+    #[inline]
     pub(crate) fn start(&mut self, record: Record, above: Above, now: Duration) -> Kept {
         self.captured += 1;
         let role = record.facts.role;
@@ -194,21 +195,21 @@ impl Shard {
     }
 
     /// A span ends. `None` if it was none of a call, handle, hold and member.
-    pub(crate) fn end(&mut self, span_id: u64, outcome: Outcome, now: Duration) -> Option<Ended> {
+    pub(crate) fn end(&mut self, span_id: u64, outcome: Outcome, clock: impl Fn() -> Duration) -> Option<Ended> {
         let Some(open) = self.open.remove(span_id) else {
             if self.passed.contains_key(&span_id) {
-                self.remember_passed(span_id, now);
+                self.remember_passed(span_id, clock());
             }
             return None;
         };
         if matches!(open.role(), Role::Hold | Role::Member) {
             self.passed.insert(span_id, open.above);
-            self.remember_passed(span_id, now);
+            self.remember_passed(span_id, clock());
         }
         let was_reported = self.epoch != 0 && open.reported == self.epoch;
         let mut finishes_lost = 0;
         if was_reported {
-            let age = now.saturating_sub(open.started);
+            let age = clock().saturating_sub(open.started);
             finishes_lost += self.finish(span_id, wire_outcome(outcome, age, open.record.facts.timeout_ms));
             let epoch = self.epoch;
             for link in open.links.iter().filter(|link| link.reported == epoch) {
