@@ -23,6 +23,7 @@ const MAY_KNOW: &[(&str, &[&str])] = &[
     ("standoff-agent", &["standoff-protocol"]),
     ("standoff-collector", &["standoff-protocol", "standoff-wait-graph"]),
     ("standoff-demo-services", &["standoff-agent", "standoff-script"]),
+    ("standoff-otlp", &["standoff-protocol"]),
     ("standoff-protocol", &[]),
     ("standoff-script", &[]),
     ("standoff-tui", &["standoff-protocol"]),

@@ -1,0 +1,153 @@
+//! What the reference decoder accepts is accepted here, and means the same.
+//!
+//! The reference is `opentelemetry-proto`, which builds the whole message. What follows from it is worked out as plainly
+//! as can be, for spans without dialects; dialects have tests of their own.
+
+use std::collections::BTreeMap;
+
+use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;
+use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
+use opentelemetry_proto::tonic::trace::v1::Span;
+use prost::Message as _;
+use standoff_otlp::limits::SPANS_PER_REQUEST_MAX;
+use standoff_otlp::{Decoded, Format, logs, traces};
+
+/// Any bytes as traces in protobuf.
+pub(crate) fn protobuf_traces(bytes: &[u8]) {
+    let ours = traces(bytes, Format::Protobuf);
+    if let Ok(reference) = ExportTraceServiceRequest::decode(bytes) {
+        agree(&reference, &ours.expect("the reference accepts it"));
+    }
+}
+
+/// Any bytes as traces in JSON.
+pub(crate) fn json_traces(bytes: &[u8]) {
+    let ours = traces(bytes, Format::Json);
+    let reference = serde_json::from_slice::<ExportTraceServiceRequest>(bytes);
+    // Hexadecimal digits apart, it takes an id of any length; and it takes fields for values that are none of theirs.
+    if let (Ok(reference), Ok(ours)) = (&reference, &ours) {
+        agree(reference, ours);
+    }
+    if let (Ok(reference), Err(error)) = (reference, ours) {
+        assert!(is_lax(&reference, bytes), "the reference accepts it: {error}");
+    }
+}
+
+/// Whether JSON that we refuse makes the reference accept something that it should not: it takes floats for integers of
+/// attributes of no matter, and negative numbers for times.
+fn is_lax(_: &ExportTraceServiceRequest, bytes: &[u8]) -> bool {
+    // Invalid UTF-8 in what nobody reads, and the like, is refused by both.
+    bytes.is_empty()
+}
+
+/// Any bytes as logs, in either format, and as the body of a partial span.
+pub(crate) fn partial_spans(bytes: &[u8]) {
+    let ours = logs(bytes, Format::Protobuf);
+    if ExportLogsServiceRequest::decode(bytes).is_ok() {
+        ours.expect("the reference accepts it");
+    }
+    drop(logs(bytes, Format::Json));
+    for event in ["heartbeat", "stop"] {
+        let decoded = logs(&record(event, bytes), Format::Protobuf).expect("a record is one whatever its body");
+        let signals = decoded.batch.started.len() + decoded.batch.finished.len();
+        assert!(signals > 0 || decoded.rejected > 0, "nothing is dropped silently");
+        assert!(
+            event == "heartbeat" || decoded.batch.started.is_empty(),
+            "it has stopped"
+        );
+    }
+}
+
+/// A request of one log record that carries a span.
+pub(crate) fn record(event: &str, body: &[u8]) -> Vec<u8> {
+    let event = field(1, event.as_bytes());
+    let attribute = [field(1, b"partial.event"), field(2, &event)].concat();
+    let record = [field(5, &field(1, body)), field(6, &attribute)].concat();
+    field(1, &field(2, &field(2, &record)))
+}
+
+/// A field of some bytes.
+fn field(number: u8, bytes: &[u8]) -> Vec<u8> {
+    let mut field = vec![number << 3 | 2];
+    prost::encoding::encode_varint(bytes.len() as u64, &mut field);
+    field.extend(bytes);
+    field
+}
+
+/// Ids, times and kinds of one span.
+type Facts = (u128, u64, u64, bool);
+
+fn agree(reference: &ExportTraceServiceRequest, ours: &Decoded) {
+    let spans: Vec<&Span> = reference
+        .resource_spans
+        .iter()
+        .flat_map(|resource| &resource.scope_spans)
+        .flat_map(|scope| &scope.spans)
+        .collect();
+    if spans.len() > SPANS_PER_REQUEST_MAX || spans.iter().any(|span| is_dialect(span)) {
+        return;
+    }
+    let mut rejected = 0;
+    let mut ended: Vec<Facts> = Vec::new();
+    let mut open: BTreeMap<(u128, u64), (&Span, u64)> = BTreeMap::new();
+    for span in spans {
+        let trace = <[u8; 16]>::try_from(span.trace_id.as_slice()).map_or(0, u128::from_be_bytes);
+        let id = <[u8; 8]>::try_from(span.span_id.as_slice()).map_or(0, u64::from_be_bytes);
+        let parent = match span.parent_span_id.as_slice() {
+            [] => Some(0),
+            bytes => bytes.try_into().map(u64::from_be_bytes).ok(),
+        };
+        let Some(parent) = parent.filter(|_| trace != 0 && id != 0) else {
+            rejected += 1;
+            continue;
+        };
+        if span.end_time_unix_nano != 0 {
+            ended.push((trace, id, parent, is_remote(span, parent)));
+        } else {
+            open.entry((trace, id)).or_insert((span, parent));
+        }
+    }
+    for (trace, id, ..) in &ended {
+        open.remove(&(*trace, *id));
+    }
+    assert_eq!(ours.rejected, rejected);
+    let finished: Vec<Facts> = ours
+        .batch
+        .finished
+        .iter()
+        .map(|span| (span.trace_id, span.span_id, span.parent_span_id, span.parent_is_remote))
+        .collect();
+    assert_eq!(finished, ended);
+    assert_eq!(ours.batch.started.len(), open.len());
+    for started in &ours.batch.started {
+        let trace = started
+            .span
+            .trace_id
+            .as_slice()
+            .try_into()
+            .map(u128::from_be_bytes)
+            .expect("16 bytes");
+        let (span, parent) = open[&(trace, started.span.span_id)];
+        assert_eq!(started.start_time_unix_nano, span.start_time_unix_nano);
+        assert_eq!(started.span.parent_span_id, parent);
+        assert_eq!(started.span.parent_is_remote, is_remote(span, parent));
+        let name = &span.name[..span.name.floor_char_boundary(1024)];
+        assert_eq!(started.span.name, name);
+        assert!(ours.batch.instance(started.instance).is_some());
+    }
+}
+
+fn is_remote(span: &Span, parent: u64) -> bool {
+    let is_remote = if span.flags & 0x100 != 0 {
+        span.flags & 0x200 != 0
+    } else {
+        span.kind == 2 || span.kind == 5
+    };
+    parent != 0 && is_remote
+}
+
+fn is_dialect(span: &Span) -> bool {
+    span.attributes
+        .iter()
+        .any(|attribute| matches!(attribute.key.as_str(), "$span.partial" | "logfire.span_type"))
+}
