@@ -25,7 +25,7 @@ pub(crate) const TOGETHER: usize = 64;
 #[derive(Debug, Default)]
 pub(super) struct Ahead {
     spans: Few<{ 2 * TOGETHER }>,
-    beside: Few<{ 8 * TOGETHER }>,
+    beside: Few<{ 4 * TOGETHER }>,
     names: Few<{ 3 * TOGETHER }>,
     nodes: Nodes,
 }
@@ -102,9 +102,9 @@ impl Spans {
         for slot in ahead.spans.iter() {
             let record = &store[Slot(slot)];
             ahead.nodes.push(record.node, record.is(Flag::Waits));
-            for next in [record.first_child, record.parent, record.next, record.previous] {
-                ahead.beside.push(next.0);
-            }
+            // Its siblings are not: only what is forgotten is taken from among them.
+            ahead.beside.push(record.first_child.0);
+            ahead.beside.push(record.parent.0);
             ahead.names.push(record.resource.0);
             read ^= store.rare(Slot(slot)).map_or(0, |rare| rare.units);
         }

@@ -54,6 +54,11 @@ impl Conversations {
         self.ambiguous
     }
 
+    /// Whether any is to be looked at again.
+    pub(super) fn has_changed(&self) -> bool {
+        !self.changed.is_empty()
+    }
+
     /// All of them are to be looked at again.
     pub(super) fn change_all(&mut self) {
         let mut names: Vec<Symbol> = self.by_name.keys().copied().collect();

@@ -97,7 +97,7 @@ impl Spans {
                 }
             }
         }
-        if !self.is_behind() {
+        if self.conversations.has_changed() && !self.is_behind() {
             self.settle_conversations();
         }
     }

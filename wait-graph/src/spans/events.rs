@@ -41,7 +41,9 @@ impl Spans {
     }
 
     fn start(&mut self, now: Duration, span: &Span) -> bool {
-        if let Some(slot) = self.store.known(span.id) {
+        // Made at once, so that it is looked up once.
+        let slot = self.store.make_place(span.id);
+        if self.store[slot].is_known() {
             let record = &self.store[slot];
             // An instance that was taken to be gone is back under another number, and its span was never lost.
             let was_lost = record.state() == State::Lost && self.store.instance(slot) != span.instance;
@@ -53,6 +55,7 @@ impl Spans {
         }
         if let Some(refused) = self.refused.get(&span.id) {
             self.anomalies.contradicting_starts += u64::from(!is_same(refused, span));
+            self.store.suspect_orphan(slot);
             return false;
         }
         self.anomalies.long_names += u64::from(has_long_name(span));
@@ -67,10 +70,12 @@ impl Spans {
             State::Open
         };
         let slot = if state == State::Open && (self.is_full() || !has_instance) {
+            self.store.suspect_orphan(slot);
             self.refuse(now, span);
             None
         } else {
-            Some(self.admit(now, span, state))
+            self.admit_at(slot, now, span, state);
+            Some(slot)
         };
         if has_instance {
             self.record_service(span, slot);
@@ -105,9 +110,14 @@ impl Spans {
     }
 
     /// A span becomes known.
-    fn admit(&mut self, now: Duration, span: &Span, state: State) -> Slot {
-        self.effort.earn();
+    fn admit(&mut self, now: Duration, span: &Span, state: State) {
         let slot = self.store.make_place(span.id);
+        self.admit_at(slot, now, span, state);
+    }
+
+    /// The same, where its place is known already.
+    fn admit_at(&mut self, slot: Slot, now: Duration, span: &Span, state: State) {
+        self.effort.earn();
         let is_named = self.store[slot].first_child.is_some() || self.store[slot].is(Flag::Hinted);
         self.store.fill(slot, span, state);
         let is_answered = self.answered.contains(&span.id);
@@ -143,7 +153,6 @@ impl Spans {
             .push(slot, if is_named { Reason::BOTH } else { Reason::NONE });
         // At once, since the next to become known may be beneath it.
         self.derive_pending();
-        slot
     }
 
     fn remember_end(&mut self, now: Duration, slot: Slot) {

@@ -43,6 +43,10 @@ impl Spans {
     /// of a chain that come in any order are joined in O(n log n) altogether, since each look is limited by the smaller
     /// piece.
     fn is_above(&self, first: Slot, second: Slot) -> bool {
+        // Beneath most that start there is nothing, not even themselves.
+        if !self.store[first].first_child.is_some() {
+            return false;
+        }
         let mut up = second;
         let mut down = vec![first];
         while up.is_some() && !self.store[up].is(Flag::Loop) {

@@ -160,6 +160,16 @@ pub(crate) enum Flag {
     OneAnswer = 1 << 22,
     /// Of a call: it is kept how many say what of it.
     Counted = 1 << 23,
+    /// In its [`Rare`] it says which handle it runs under.
+    Hints = 1 << 24,
+    /// In its [`Rare`] it has a conversation.
+    Talks = 1 << 25,
+    /// What it names is in its [`Rare`], since it is not one resource.
+    Several = 1 << 26,
+    /// In its [`Rare`] it declares a capacity.
+    Declares = 1 << 27,
+    /// A call for another number of units than one, which is in its [`Rare`].
+    Wide = 1 << 28,
 }
 
 /// What stays when a span is forgotten: what others say of it.
@@ -244,6 +254,16 @@ impl Record {
         } else {
             self.flags &= !(flag as u32);
         }
+    }
+
+    /// It has this beside what most spans have, and says of what there is to look up.
+    pub(crate) fn set_rare(&mut self, rare: &Rare) {
+        self.set(Flag::Rare, true);
+        self.set(Flag::Hints, rare.hint.is_some());
+        self.set(Flag::Talks, rare.conversation.is_some());
+        self.set(Flag::Several, rare.resources.is_some());
+        self.set(Flag::Declares, rare.capacity.is_some());
+        self.set(Flag::Wide, rare.units != 1);
     }
 
     pub(crate) fn is_open(&self) -> bool {

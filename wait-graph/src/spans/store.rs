@@ -92,20 +92,22 @@ impl Store {
     }
 
     pub(crate) fn rare(&self, slot: Slot) -> Option<&Rare> {
-        self[slot]
-            .is(Flag::Rare)
-            .then(|| self.rare.get(&slot))
-            .flatten()
-            .map(Box::as_ref)
+        self.rare_with(slot, Flag::Rare)
+    }
+
+    /// What is rare of a span, if what the flag says is part of it. Otherwise it need not be looked up.
+    fn rare_with(&self, slot: Slot, part: Flag) -> Option<&Rare> {
+        let found = self[slot].is(part).then(|| self.rare.get(&slot));
+        found.flatten().map(Box::as_ref)
     }
 
     pub(crate) fn conversation(&self, slot: Slot) -> Option<Symbol> {
-        self.rare(slot)?.conversation
+        self.rare_with(slot, Flag::Talks)?.conversation
     }
 
     /// The span that it says it runs under, known or not.
     pub(crate) fn hint(&self, slot: Slot) -> Slot {
-        self.rare(slot).map_or(Slot::NONE, |rare| rare.hint)
+        self.rare_with(slot, Flag::Hints).map_or(Slot::NONE, |rare| rare.hint)
     }
 
     /// Whoever says that it runs under this span.
@@ -125,24 +127,28 @@ impl Store {
     }
 
     fn named(&self, slot: Slot, place: usize, of: impl Fn(&Names) -> &[Symbol]) -> Option<Symbol> {
-        match self.rare(slot).and_then(|rare| rare.resources.as_ref()) {
-            Some(names) => of(names).get(place).copied(),
-            None if place == 0 => self[slot].resource.some(),
-            None => None,
+        let record = &self[slot];
+        if record.is(Flag::Several) {
+            let names = self.rare(slot)?.resources.as_ref()?;
+            of(names).get(place).copied()
+        } else if place == 0 {
+            record.resource.some()
+        } else {
+            None
         }
     }
 
     /// The units that a call asks for, or a hold or member has.
     pub(crate) fn units(&self, slot: Slot) -> u32 {
         match self[slot].kind() {
-            Kind::Call => self.rare(slot).map_or(1, |rare| rare.units),
+            Kind::Call => self.rare_with(slot, Flag::Wide).map_or(1, |rare| rare.units),
             Kind::Hold | Kind::Member => self[slot].extra,
             Kind::Handle | Kind::Structural => 1,
         }
     }
 
     pub(crate) fn capacity(&self, slot: Slot) -> Option<u32> {
-        self.rare(slot)?.capacity
+        self.rare_with(slot, Flag::Declares)?.capacity
     }
 
     pub(crate) fn timeout(&self, slot: Slot) -> Option<Duration> {
@@ -237,8 +243,8 @@ impl Store {
         record.set_kind(kind(&span.role));
         record.set(Flag::Detached, matches!(&span.role, Role::Call(call) if call.detached));
         record.set(Flag::Remote, span.parent.is_some_and(|parent| parent.remote));
-        record.set(Flag::Rare, rare.is_needed());
         if rare.is_needed() {
+            record.set_rare(&rare);
             self.rare.insert(slot, Box::new(rare));
         }
         self.adopt(slot, parent);
@@ -293,7 +299,9 @@ impl Store {
     /// name it.
     pub(crate) fn clear(&mut self, slot: Slot) {
         self.abandon(slot);
-        if let Some(rare) = self.rare.remove(&slot).filter(|_| self[slot].is(Flag::Rare)) {
+        if self[slot].is(Flag::Rare)
+            && let Some(rare) = self.rare.remove(&slot)
+        {
             self.forget_hint(slot, rare.hint);
             let resources = rare.resources.iter().flat_map(|names| names.reported.iter());
             for symbol in rare
@@ -371,7 +379,8 @@ impl Store {
         self.suspect_orphan(parent);
     }
 
-    fn suspect_orphan(&mut self, slot: Slot) {
+    /// To be said of a place that may have been named for the last time, or made in vain.
+    pub(crate) fn suspect_orphan(&mut self, slot: Slot) {
         if !self[slot].is_known() && !self[slot].is(Flag::Orphan) {
             self[slot].set(Flag::Orphan, true);
             self.orphans.push(slot);
