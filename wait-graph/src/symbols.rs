@@ -27,7 +27,12 @@ pub(crate) struct Symbols {
     by_text: HashTable<u32>,
     seed: Seed,
     free: Vec<u32>,
+    /// Names that many spans have, by how long they are; what is here may not be in use any more.
+    common: [u32; COMMON],
 }
+
+/// A service has a few names of spans that come again and again.
+const COMMON: usize = 32;
 
 #[derive(Debug)]
 struct Entry {
@@ -36,6 +41,22 @@ struct Entry {
 }
 
 impl Symbols {
+    /// The same for a name that many have: it is compared with the last one of that length before it is looked up.
+    pub(crate) fn intern_common(&mut self, text: &Arc<str>) -> Symbol {
+        let place = text.len() % COMMON;
+        let last = self.common[place];
+        if let Some(entry) = self.entries.get_mut(last as usize)
+            && entry.uses > 0
+            && entry.text == *text
+        {
+            entry.uses += 1;
+            return Symbol(last);
+        }
+        let symbol = self.intern(text);
+        self.common[place] = symbol.0;
+        symbol
+    }
+
     /// The symbol of a name, used once more.
     pub(crate) fn intern(&mut self, text: &Arc<str>) -> Symbol {
         let Self {
@@ -43,6 +64,7 @@ impl Symbols {
             by_text,
             seed,
             free,
+            ..
         } = self;
         let hash = seed.hash_text(text);
         if let Some(found) = by_text.find(hash, |at| entries[*at as usize].text == *text) {
@@ -116,6 +138,22 @@ impl Symbols {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_common_name_is_the_same_symbol_and_not_longer_than_it_is_used() {
+        let mut symbols = Symbols::default();
+        let [one, other] = ["one", "two"].map(|name| symbols.intern_common(&name.into()));
+        assert_ne!(one, other);
+        for again in ["one", "one"] {
+            assert_eq!(symbols.intern_common(&again.into()), one);
+        }
+        assert_eq!(symbols.intern(&"one".into()), one);
+        (0..4).for_each(|_| symbols.release(one));
+        assert_eq!(symbols.find("one"), None);
+        let empty = symbols.intern_common(&"".into());
+        assert_eq!(symbols.find(""), Some(empty));
+        assert_eq!(symbols.find("two"), Some(other));
+    }
 
     #[test]
     fn the_same_name_is_the_same_symbol_while_it_is_used() {

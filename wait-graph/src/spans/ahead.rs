@@ -24,8 +24,9 @@ pub(crate) const TOGETHER: usize = 64;
 /// Where some events lead. Kept between events, since to clear it would take as long as to fill it.
 #[derive(Debug, Default)]
 pub(super) struct Ahead {
-    spans: Few<{ 2 * TOGETHER }>,
-    beside: Few<{ 4 * TOGETHER }>,
+    spans: Few<TOGETHER>,
+    parents: Few<TOGETHER>,
+    beside: Few<{ 2 * TOGETHER }>,
     names: Few<{ 3 * TOGETHER }>,
     nodes: Nodes,
 }
@@ -71,6 +72,7 @@ impl<const MOST: usize> Few<MOST> {
 impl Ahead {
     fn clear(&mut self) {
         self.spans.clear();
+        self.parents.clear();
         self.beside.clear();
         self.names.clear();
         self.nodes.clear();
@@ -90,8 +92,13 @@ impl Spans {
         } = self;
         ahead.clear();
         for event in events.clone() {
-            for id in ids(event).into_iter().flatten() {
+            let [span, parent] = ids(event);
+            // That of a span that starts has no place yet, but it will be looked for.
+            if let Some(id) = span {
                 ahead.spans.push(store.probable_place(id).0);
+            }
+            if let Some(id) = parent {
+                ahead.parents.push(store.probable_place(id).0);
             }
         }
         for name in events.filter_map(name) {
@@ -107,6 +114,13 @@ impl Spans {
             ahead.beside.push(record.parent.0);
             ahead.names.push(record.resource.0);
             read ^= store.rare(Slot(slot)).map_or(0, |rare| rare.units);
+        }
+        for slot in ahead.parents.iter() {
+            let record = &store[Slot(slot)];
+            ahead.nodes.push(record.node, record.is(Flag::Waits));
+            // The new span will be its sibling.
+            ahead.beside.push(record.first_child.0);
+            ahead.beside.push(record.home.0);
         }
         for name in ahead.names.iter().map(Symbol) {
             read ^= store.symbols.look_ahead(name) ^ served.look_ahead(name);

@@ -94,15 +94,13 @@ impl Spans {
         for (place, name) in names.iter().enumerate() {
             let known = slot.and_then(|slot| self.store.reported_resource(slot, place));
             let symbols = &mut self.store.symbols;
-            let name = if let Some(known) = known {
-                symbols.keep(known);
-                known
-            } else {
-                symbols.intern(name)
-            };
             let limit = self.limits.served;
+            let name_is_known = known.is_some();
+            let name = known.unwrap_or_else(|| symbols.intern(name));
             let change = self.served.record(name, span.instance, offers, limit, symbols);
-            symbols.release(name);
+            if !name_is_known {
+                symbols.release(name);
+            }
             if let Some(change) = change {
                 self.take_served_change(change);
             }

@@ -82,11 +82,11 @@ impl Resources {
     pub(crate) fn add(&mut self, name: Symbol, by: Slot, store: &Store, picture: &mut Picture) -> bool {
         let said = at_place(&mut self.said, name.0 as usize);
         said.by += 1;
-        let is_new = said.resource.is_none();
         said.resource.get_or_insert_with(|| picture.add_resource(name));
         let record = &store[by];
         match record.kind() {
-            Kind::Call | Kind::Structural => is_new,
+            // Of what is only called nothing is declared, and that is how it began.
+            Kind::Call | Kind::Structural => false,
             kind @ (Kind::Handle | Kind::Hold) => {
                 said.users += 1;
                 if let Some(capacity) = store.capacity(by) {
@@ -95,7 +95,7 @@ impl Resources {
                     *more.declared_by(kind).entry(capacity).or_default() += 1;
                     self.contradicting += u64::from(more.is_contradicting() && !before);
                 }
-                is_new || said.users == 1 || said.more.is_some()
+                said.users == 1 || said.more.is_some()
             }
             Kind::Member => {
                 let more = said.more.get_or_insert_default();

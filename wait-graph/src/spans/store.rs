@@ -222,7 +222,10 @@ impl Store {
     pub(crate) fn fill(&mut self, slot: Slot, span: &Span, state: State) {
         let (resource, extra, rare) = self.particulars(span);
         let parent = span.parent.map_or(Slot::NONE, |parent| self.make_place(parent.id));
-        let (name, instance) = (self.symbols.intern(&span.name), self.instances.intern(span.instance));
+        let (name, instance) = (
+            self.symbols.intern_common(&span.name),
+            self.instances.intern(span.instance),
+        );
         if rare.hint.is_some() {
             self[rare.hint].set(Flag::Hinted, true);
             self.hinting.entry(rare.hint).or_default().insert(slot);
