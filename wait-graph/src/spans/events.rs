@@ -10,6 +10,7 @@ use crate::span::{Event, InstanceId, Role, Span, SpanId};
 use super::Spans;
 use super::derive::Reason;
 use super::fates::fate_by;
+use super::instances::InstanceIx;
 use super::record::{Flag, Kind, State, nanoseconds};
 
 impl Spans {
@@ -32,11 +33,10 @@ impl Spans {
 
     /// Names an instance.
     pub(crate) fn describe(&mut self, id: InstanceId, service: Arc<str>) {
-        if self.enter(id) {
-            let ix = self.store.instances.enter(id);
-            if self.store.instances.describe(ix, service) {
-                self.revision += 1;
-            }
+        if let Some(ix) = self.enter(id)
+            && self.store.instances.describe(ix, service)
+        {
+            self.revision += 1;
         }
     }
 
@@ -60,7 +60,7 @@ impl Spans {
         }
         self.anomalies.long_names += u64::from(has_long_name(span));
         let is_gone = self.gone.contains(&span.instance);
-        let has_instance = self.enter(span.instance);
+        let instance = self.enter(span.instance);
         let state = if self.early_finishes.forget(&span.id) {
             State::Finished
         } else if is_gone {
@@ -69,15 +69,15 @@ impl Spans {
         } else {
             State::Open
         };
-        let slot = if state == State::Open && (self.is_full() || !has_instance) {
+        let slot = if state == State::Open && (self.is_full() || instance.is_none()) {
             self.store.suspect_orphan(slot);
             self.refuse(now, span);
             None
         } else {
-            self.admit_at(slot, now, span, state);
+            self.admit_at(slot, instance, now, span, state);
             Some(slot)
         };
-        if has_instance {
+        if instance.is_some() {
             self.record_service(span, slot);
         }
         true
@@ -110,14 +110,14 @@ impl Spans {
     /// A span becomes known.
     fn admit(&mut self, now: Duration, span: &Span, state: State) {
         let slot = self.store.make_place(span.id);
-        self.admit_at(slot, now, span, state);
+        self.admit_at(slot, None, now, span, state);
     }
 
-    /// The same, where its place is known already.
-    fn admit_at(&mut self, slot: Slot, now: Duration, span: &Span, state: State) {
+    /// The same, where its place is known already, and perhaps its instance.
+    fn admit_at(&mut self, slot: Slot, instance: Option<InstanceIx>, now: Duration, span: &Span, state: State) {
         self.effort.earn();
         let is_named = self.store[slot].first_child.is_some() || self.store[slot].is(Flag::Hinted);
-        self.store.fill(slot, span, state);
+        self.store.fill(slot, instance, span, state);
         let is_answered = self.answered.contains(&span.id);
         self.store[slot].set(Flag::Answered, is_answered);
         if state == State::Open {
@@ -256,10 +256,9 @@ impl Spans {
     }
 
     fn set_silent(&mut self, id: InstanceId, is_silent: bool) -> bool {
-        if !self.enter(id) {
+        let Some(ix) = self.enter(id) else {
             return false;
-        }
-        let ix = self.store.instances.enter(id);
+        };
         if self.store.instances.set_silent(ix, is_silent) == is_silent {
             return false;
         }
@@ -302,15 +301,13 @@ impl Spans {
         was_known || !was_complete
     }
 
-    /// Enters an instance if it is new. Returns whether it is there; otherwise it is gone, or one too many.
-    fn enter(&mut self, id: InstanceId) -> bool {
-        let is_present = self.store.instances.is_present(id);
-        let has_room = is_present || self.store.instances.present() < self.limits.instances;
+    /// Enters an instance if it is new. `None` if it is gone, or one too many.
+    fn enter(&mut self, id: InstanceId) -> Option<InstanceIx> {
+        let instances = &mut self.store.instances;
+        let present = instances.find_present(id);
+        let has_room = present.is_some() || instances.present() < self.limits.instances;
         let is_welcome = has_room && !self.gone.contains(&id);
-        if is_welcome && !is_present {
-            self.store.instances.enter(id);
-        }
-        is_welcome
+        is_welcome.then(|| present.unwrap_or_else(|| instances.enter(id)))
     }
 
     fn is_full(&self) -> bool {
@@ -336,7 +333,7 @@ impl Spans {
         while !self.is_full()
             && let Some((id, span)) = self.refused.pop_first()
         {
-            if !self.enter(span.instance) {
+            if self.enter(span.instance).is_none() {
                 self.refused.insert(id, span);
                 return;
             }

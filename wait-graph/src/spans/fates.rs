@@ -103,6 +103,7 @@ impl Spans {
     }
 
     /// What was said of a span counts for the wait that it is part of.
+    #[inline]
     pub(super) fn place_word(&mut self, slot: Slot) {
         if self.store[slot].is_any(WORDS) {
             self.count_word(slot);

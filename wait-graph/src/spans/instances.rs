@@ -81,15 +81,19 @@ impl Instances {
         self.present
     }
 
-    pub(crate) fn is_present(&self, id: InstanceId) -> bool {
-        self.find(id).is_some_and(|ix| self.entries[ix.0 as usize].is_present)
+    /// The number of an instance that is there.
+    pub(crate) fn find_present(&self, id: InstanceId) -> Option<InstanceIx> {
+        self.find(id).filter(|ix| self.entries[ix.0 as usize].is_present)
     }
 
-    /// An instance is there.
+    /// Uses an instance once more.
+    pub(crate) fn keep(&mut self, ix: InstanceIx) -> InstanceIx {
+        self.entries[ix.0 as usize].uses += 1;
+        ix
+    }
+
+    /// An instance is there that was not.
     pub(crate) fn enter(&mut self, id: InstanceId) -> InstanceIx {
-        if let Some(ix) = self.find(id).filter(|ix| self.entries[ix.0 as usize].is_present) {
-            return ix;
-        }
         let ix = self.intern(id);
         self.entries[ix.0 as usize].is_present = true;
         self.present += 1;
@@ -98,7 +102,7 @@ impl Instances {
 
     /// An instance has gone. Returns whether it was there.
     pub(crate) fn leave(&mut self, id: InstanceId) -> bool {
-        let Some(ix) = self.find(id).filter(|ix| self.entries[ix.0 as usize].is_present) else {
+        let Some(ix) = self.find_present(id) else {
             return false;
         };
         let instance = &mut self.entries[ix.0 as usize];

@@ -15,7 +15,7 @@ use crate::slab::{Slab, Slot};
 use crate::span::{InstanceId, Role, Span, SpanId, TraceId};
 use crate::symbols::{Symbol, Symbols};
 
-use super::instances::Instances;
+use super::instances::{InstanceIx, Instances};
 use super::record::{Flag, Kind, NO_TIMEOUT, Names, Rare, Record, State, nanoseconds};
 
 /// All spans of which anything is known, and those that these name.
@@ -117,6 +117,7 @@ impl Store {
     }
 
     /// The resources that it names, each once, by their places; `None` beyond the last.
+    #[inline]
     pub(crate) fn resource(&self, slot: Slot, place: usize) -> Option<Symbol> {
         self.named(slot, place, |names| &names.distinct)
     }
@@ -126,6 +127,7 @@ impl Store {
         self.named(slot, place, |names| &names.reported)
     }
 
+    #[inline]
     fn named(&self, slot: Slot, place: usize, of: impl Fn(&Names) -> &[Symbol]) -> Option<Symbol> {
         let record = &self[slot];
         if record.is(Flag::Several) {
@@ -218,14 +220,16 @@ impl Store {
         }
     }
 
-    /// Enters what was reported of a span that was not known, among the children of its parent.
-    pub(crate) fn fill(&mut self, slot: Slot, span: &Span, state: State) {
+    /// Enters what was reported of a span that was not known, among the children of its parent. Its instance may have
+    /// been looked up before.
+    pub(crate) fn fill(&mut self, slot: Slot, instance: Option<InstanceIx>, span: &Span, state: State) {
         let (resource, extra, rare) = self.particulars(span);
         let parent = span.parent.map_or(Slot::NONE, |parent| self.make_place(parent.id));
-        let (name, instance) = (
-            self.symbols.intern_common(&span.name),
-            self.instances.intern(span.instance),
-        );
+        let name = self.symbols.intern_common(&span.name);
+        let instance = match instance {
+            Some(known) => self.instances.keep(known),
+            None => self.instances.intern(span.instance),
+        };
         if rare.hint.is_some() {
             self[rare.hint].set(Flag::Hinted, true);
             self.hinting.entry(rare.hint).or_default().insert(slot);
