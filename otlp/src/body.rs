@@ -6,6 +6,7 @@ use tokio::time::Instant;
 
 use crate::budget::Held;
 use crate::failure::Failure;
+use crate::limits::PASSING_BYTES_MAX;
 use crate::receiver::Settings;
 
 /// A body of which something may have arrived.
@@ -94,6 +95,17 @@ impl<'s> Incoming<'s> {
             self.check(len)?;
         }
         Ok(())
+    }
+
+    /// Lets pass what still comes of a request that is refused, unless it is far too much.
+    pub(crate) async fn let_pass(&mut self) {
+        let mut len = 0;
+        while len <= PASSING_BYTES_MAX {
+            match self.next().await {
+                Ok(Some(next)) => len += next.len(),
+                Ok(None) | Err(_) => return,
+            }
+        }
     }
 
     /// The one message of a gRPC request, and whether it is compressed.

@@ -40,6 +40,8 @@ pub(crate) struct Collector {
     first: Option<Rejection>,
     spans: usize,
     said: Said,
+    /// An instance of which nothing is known: there may be as many of these as spans, so they are all the same one.
+    nobody: Arc<Instance>,
 }
 
 /// How far a [`Collector`] has come.
@@ -57,6 +59,7 @@ impl Collector {
             first: None,
             spans: 0,
             said: Said::Trace,
+            nobody: Arc::default(),
         }
     }
 
@@ -68,7 +71,7 @@ impl Collector {
     /// Begins an instance, of which nothing is known yet: in JSON it may come after its spans.
     pub(crate) fn open_instance(&mut self) -> InstanceIx {
         let instances = &mut self.decoded.batch.instances;
-        instances.push(Arc::default());
+        instances.push(self.nobody.clone());
         InstanceIx(u32::try_from(instances.len() - 1).unwrap_or(u32::MAX))
     }
 
@@ -81,7 +84,10 @@ impl Collector {
             return;
         }
         if let Some(place) = batch.instances.get_mut(ix.0 as usize) {
-            *place = Arc::new(instance());
+            let instance = instance();
+            if instance != *self.nobody {
+                *place = Arc::new(instance);
+            }
         }
     }
 

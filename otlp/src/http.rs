@@ -40,7 +40,8 @@ pub(crate) fn router(receiver: Receiver) -> Router {
 
 async fn export(receiver: &Receiver, about: About, request: Request) -> Response {
     let (parts, body) = request.into_parts();
-    let answer = take(receiver, about, &parts.headers, body).await;
+    let mut incoming = Incoming::new(body, receiver.settings());
+    let answer = take(receiver, about, &parts.headers, &mut incoming).await;
     receiver.count_answer(&answer);
     match answer {
         Ok((accepted, format)) => {
@@ -49,6 +50,8 @@ async fn export(receiver: &Receiver, about: About, request: Request) -> Response
         }
         Err(failure) => {
             tracing::debug!(%failure, ?about, "request refused");
+            // Who is still sending would find the connection closed, not see the answer, and come again.
+            incoming.let_pass().await;
             refuse(&parts.headers, &failure)
         }
     }
@@ -58,13 +61,12 @@ async fn take(
     receiver: &Receiver,
     about: About,
     headers: &HeaderMap,
-    body: Body,
+    incoming: &mut Incoming<'_>,
 ) -> Result<(Accepted, Format), Failure> {
     let header = |name| headers.get(name).map(HeaderValue::as_bytes);
     let format = format(headers)?;
     let compression = Compression::of(header(CONTENT_ENCODING))?;
     let mut held = receiver.hold();
-    let mut incoming = Incoming::new(body, receiver.settings());
     if about == About::Metrics {
         incoming.discard().await?;
         return Ok((Accepted::default(), format));

@@ -27,8 +27,16 @@ pub const READ_WITHIN: Duration = Duration::from_secs(30);
 /// After how long a sender that was refused for want of room is asked to try again.
 pub const RETRY_AFTER: Duration = Duration::from_secs(1);
 
+/// How long requests that have begun may take to end once the receiver is told to stop. Connections on which nothing has
+/// been said yet would otherwise keep it for ever.
+pub const DRAIN_WITHIN: Duration = Duration::from_secs(2);
+
 /// The longest message in an answer, in bytes, so that no answer comes near the 4 MiB that OTLP allows for it.
 pub(crate) const MESSAGE_BYTES_MAX: usize = 1024;
+
+/// How much of a request that is refused is let pass before its connection is closed. Four of the largest requests: who
+/// sends more has not set a batch size too high.
+pub(crate) const PASSING_BYTES_MAX: usize = 256 << 20;
 
 /// Requests that are decoded on the thread that received them: longer ones, which would keep it for more than about a
 /// tenth of a millisecond, go to a thread for such work.

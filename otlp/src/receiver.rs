@@ -137,14 +137,16 @@ impl Receiver {
         }
     }
 
-    /// Serves gRPC until told to stop, and then until the requests that have begun are answered.
+    /// Serves gRPC until told to stop, and then until the requests that have begun are answered, for
+    /// [`limits::DRAIN_WITHIN`] at most.
     ///
     /// # Errors
     ///
     /// If the listener fails.
     pub async fn serve_grpc(&self, listener: TcpListener, shutdown: CancellationToken) -> std::io::Result<()> {
         tracing::info!(address = %address(&listener), "OTLP over gRPC");
-        grpc::serve(self.clone(), listener, shutdown).await
+        let serving = grpc::serve(self.clone(), listener, shutdown.clone());
+        drained(serving, shutdown).await
     }
 
     /// Serves HTTP, as [`Receiver::serve_grpc`] does gRPC.
@@ -154,9 +156,8 @@ impl Receiver {
     /// If the listener fails.
     pub async fn serve_http(&self, listener: TcpListener, shutdown: CancellationToken) -> std::io::Result<()> {
         tracing::info!(address = %address(&listener), "OTLP over HTTP");
-        axum::serve(listener, self.http())
-            .with_graceful_shutdown(shutdown.cancelled_owned())
-            .await
+        let serving = axum::serve(listener, self.http()).with_graceful_shutdown(shutdown.clone().cancelled_owned());
+        drained(serving.into_future(), shutdown).await
     }
 
     /// The routes of HTTP, for whoever serves them together with others.
@@ -296,6 +297,20 @@ fn decode(
     held.shrink_to(0);
     held.grow(bytes).map_err(|_| settings.no_room())?;
     Ok(decoded)
+}
+
+/// Serves, but not for ever once told to stop.
+async fn drained(
+    serving: impl Future<Output = std::io::Result<()>>,
+    shutdown: CancellationToken,
+) -> std::io::Result<()> {
+    tokio::select! {
+        served = serving => served,
+        () = async {
+            shutdown.cancelled().await;
+            tokio::time::sleep(limits::DRAIN_WITHIN).await;
+        } => Ok(()),
+    }
 }
 
 fn address(listener: &TcpListener) -> SocketAddr {

@@ -23,21 +23,10 @@ pub(crate) fn protobuf_traces(bytes: &[u8]) {
 /// Any bytes as traces in JSON.
 pub(crate) fn json_traces(bytes: &[u8]) {
     let ours = traces(bytes, Format::Json);
-    let reference = serde_json::from_slice::<ExportTraceServiceRequest>(bytes);
-    // Hexadecimal digits apart, it takes an id of any length; and it takes fields for values that are none of theirs.
-    if let (Ok(reference), Ok(ours)) = (&reference, &ours) {
-        agree(reference, ours);
+    // It takes more ids than there are, and so do we: those spans are rejected, by both counts.
+    if let Ok(reference) = serde_json::from_slice::<ExportTraceServiceRequest>(bytes) {
+        agree(&reference, &ours.expect("the reference accepts it"));
     }
-    if let (Ok(reference), Err(error)) = (reference, ours) {
-        assert!(is_lax(&reference, bytes), "the reference accepts it: {error}");
-    }
-}
-
-/// Whether JSON that we refuse makes the reference accept something that it should not: it takes floats for integers of
-/// attributes of no matter, and negative numbers for times.
-fn is_lax(_: &ExportTraceServiceRequest, bytes: &[u8]) -> bool {
-    // Invalid UTF-8 in what nobody reads, and the like, is refused by both.
-    bytes.is_empty()
 }
 
 /// Any bytes as logs, in either format, and as the body of a partial span.
