@@ -108,13 +108,16 @@ impl Plan {
             },
             stalls: random.percent(25).then_some(stalls),
         };
-        let style = Style {
+        let mut style = Style {
             publishes: [0, 0, 50, 100][random.below(4)],
             nests: [0, 0, 0, 40][random.below(4)],
             wraps: random.percent(40),
             converses: [0, 0, 30, 100][random.below(4)],
-            members: random.percent(30),
+            members: random.percent(35),
+            replicas: random.percent(60),
         };
+        // A declared capacity is that of all replicas only where there is one.
+        style.replicas &= style.members;
         let is_faulty = random.percent(35);
         let weather = Weather {
             delay_max_ms: [1, 10, 60, 200][random.below(4)],
@@ -129,12 +132,15 @@ impl Plan {
             every_flush: false,
         };
         let relays = [0, 1, 1, 2][random.below(4)];
+        let mut nature = Nature::draw(random);
+        // A collector that remembers nobody gives everybody a moment, which is too little for whoever is cut off.
+        nature.remembers |= style.replicas;
         Self {
             script,
             settings,
             style,
             weather,
-            nature: Nature::draw(random),
+            nature,
             times,
             collectors: if relays > 0 && random.percent(40) { 2 } else { 1 },
             relays,

@@ -37,6 +37,8 @@ pub(super) struct Style {
     pub(super) converses: usize,
     /// Servers declare their capacity by members.
     pub(super) members: bool,
+    /// Each unit of a server is an instance of its own.
+    pub(super) replicas: bool,
 }
 
 /// What is known of a span that was told of.
@@ -59,6 +61,19 @@ struct Company {
     /// What a handler in another instance names as its parent; 0 if it names the conversation.
     remote: u64,
     is_client: bool,
+    is_handle: bool,
+}
+
+/// An instance: a client, a server, or a replica of one.
+#[derive(Clone, Debug)]
+struct Place {
+    /// What it is to the script.
+    instance: script::InstanceId,
+    name: script::Name,
+    /// How many requests it runs at a time; 0 for a client.
+    units: u32,
+    /// How many it runs.
+    busy: u32,
 }
 
 #[derive(Debug)]
@@ -68,6 +83,7 @@ pub(super) struct World {
     style: Style,
     random: Random,
     servers: BTreeMap<script::Name, u32>,
+    places: Vec<Place>,
     salt: u64,
     extra: u64,
     company: BTreeMap<script::SpanId, Company>,
@@ -85,11 +101,24 @@ impl World {
         mut random: Random,
     ) -> Self {
         let run = Simulation::new(script, settings, random.next());
+        let servers: BTreeMap<_, _> = script.servers().map(|(name, units)| (name.clone(), units)).collect();
+        let places = run.instances().flat_map(|(instance, name)| {
+            let units = servers.get(name).copied().unwrap_or(0);
+            let replicas = if style.replicas { units.max(1) } else { 1 };
+            let place = Place {
+                instance,
+                name: name.clone(),
+                units: units / replicas,
+                busy: 0,
+            };
+            vec![place; replicas as usize]
+        });
         Self {
+            places: places.collect(),
             run,
             start,
             style,
-            servers: script.servers().map(|(name, units)| (name.clone(), units)).collect(),
+            servers,
             salt: random.next(),
             extra: 0,
             company: BTreeMap::new(),
@@ -101,18 +130,15 @@ impl World {
 
     /// The names of all instances, by their numbers.
     pub(super) fn instances(&self) -> Vec<String> {
-        self.run.instances().map(|(_, name)| name.to_string()).collect()
+        self.places.iter().map(|it| it.name.to_string()).collect()
     }
 
     /// What is told as soon as the instance runs.
     pub(super) fn members(&mut self, now: Duration, instance: usize) -> Vec<Change> {
-        let names = self.run.instances().map(|(_, name)| name.clone());
-        let Some(name) = names.into_iter().nth(instance) else {
+        let Place { name, units, .. } = self.places[instance].clone();
+        if units == 0 || !self.style.members {
             return Vec::new();
-        };
-        let Some(units) = self.servers.get(&name).copied().filter(|_| self.style.members) else {
-            return Vec::new();
-        };
+        }
         // Either a member for each unit, or one for all of them.
         let (count, each) = if self.random.percent(50) {
             (units, 1)
@@ -165,7 +191,7 @@ impl World {
     /// An instance stands still.
     pub(super) fn stand_still(&mut self, now: Duration, instance: usize, until: Duration) -> Vec<Change> {
         let changes = self.step(now);
-        let instance = script::InstanceId(instance as u64 + 1);
+        let instance = self.places[instance].instance;
         self.run.stand_still(instance, until - self.start);
         changes
     }
@@ -226,6 +252,9 @@ impl World {
                 };
                 let outcome = self.outcome();
                 let id = self.id(span);
+                if company.is_handle {
+                    self.places[company.instance].busy -= 1;
+                }
                 for id in company.beneath.into_iter().rev().chain([id]) {
                     self.end(changes, now, id, outcome);
                 }
@@ -234,20 +263,27 @@ impl World {
                 }
             }
             script::Event::Gone(instance) => {
-                let instance = number(instance);
-                for lifetime in self.lifetimes.values_mut().filter(|it| it.instance == instance) {
+                let places = self.places.iter().enumerate();
+                let died: Vec<usize> = places
+                    .filter(|(_, it)| it.instance == instance)
+                    .map(|(it, _)| it)
+                    .collect();
+                for lifetime in self.lifetimes.values_mut().filter(|it| died.contains(&it.instance)) {
                     lifetime.ended.get_or_insert(now);
                 }
-                changes.push(Change::Died(instance));
+                changes.extend(died.into_iter().map(Change::Died));
             }
         }
     }
 
     fn start(&mut self, changes: &mut Vec<Change>, now: Duration, span: script::Span) {
-        let instance = number(span.instance);
         let id = self.id(span.id);
         let above = span.parent.and_then(|parent| self.company.get(&parent.id)).cloned();
         let is_remote = span.parent.is_some_and(|parent| parent.is_remote);
+        let instance = match &above {
+            Some(above) if !is_remote => above.instance,
+            Some(_) | None => self.place(&span),
+        };
         let parent = above.map_or(0, |it| if is_remote { it.remote } else { it.local });
         let mut started = Started {
             span_id: id,
@@ -265,6 +301,7 @@ impl World {
             local: id,
             remote: id,
             is_client: span.role == script::Role::Client,
+            is_handle: matches!(span.role, script::Role::Handle { .. }),
             ..Company::default()
         };
         let is_task = self.read(&mut started, &span);
@@ -289,6 +326,19 @@ impl World {
             }
         }
         self.company.insert(span.id, company);
+    }
+
+    /// Where a task begins: in any replica that is free.
+    fn place(&mut self, span: &script::Span) -> usize {
+        let is_request = matches!(span.role, script::Role::Handle { .. });
+        let places = self.places.iter().enumerate();
+        let free: Vec<usize> = places
+            .filter(|(_, it)| it.instance == span.instance && (it.busy < it.units || !is_request))
+            .map(|(place, _)| place)
+            .collect();
+        let place = self.random.pick(&free).unwrap();
+        self.places[place].busy += u32::from(is_request);
+        place
     }
 
     /// Writes what the span means. Returns whether it is that of a task.
@@ -388,10 +438,6 @@ impl World {
         let mixed = span.0.wrapping_add(self.salt).wrapping_mul(0x9E37_79B9_7F4A_7C15);
         mixed ^ (mixed >> 32)
     }
-}
-
-fn number(instance: script::InstanceId) -> usize {
-    instance.0 as usize - 1
 }
 
 fn conversation(call: script::SpanId) -> String {
