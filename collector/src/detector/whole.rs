@@ -93,20 +93,32 @@ struct Plan {
 impl Plan {
     fn draw(seed: u64, random: &mut Random) -> Self {
         let factor = [1, 1, 5, 20][random.below(4)];
-        let script = Script::random(seed).scaled(factor);
+        let repeated = [1, 1, 1, 3][random.below(4)];
+        let script = repeated_script(&Script::random(seed), repeated).scaled(factor);
         let stalls = Stalls {
-            one_in: 20,
-            duration_max: Duration::from_millis(300),
+            one_in: [4, 20][random.below(2)],
+            duration_max: Duration::from_millis([100, 300, 1500][random.below(3)]),
+        };
+        // Where what is told travels faster than what it is about, much looks as if it were stuck.
+        let world_delay_ms = [0, 1, 25, 150, 400, 1000][random.below(6)];
+        let delay_max_ms = if world_delay_ms >= 150 {
+            [1, 1, 10, 60][random.below(4)]
+        } else {
+            [1, 10, 60, 200][random.below(4)]
         };
         let settings = Settings {
-            timeout: random.percent(35).then(|| random.ms_within(500, 4000)),
-            delay_max: Duration::from_millis([0, 1, 25, 150][random.below(4)]),
+            // Without anybody who gives up, there is nothing to repeat.
+            timeout: random.percent(if repeated > 1 { 85 } else { 35 }).then(|| {
+                let most = [300, 1000, 4000][random.below(3)];
+                random.ms_within(50, most)
+            }),
+            delay_max: Duration::from_millis(world_delay_ms),
             turn: if random.percent(50) {
                 Turn::FirstComeFirstServed
             } else {
                 Turn::Random
             },
-            stalls: random.percent(25).then_some(stalls),
+            stalls: random.percent(40).then_some(stalls),
         };
         let mut style = Style {
             publishes: [0, 0, 50, 100][random.below(4)],
@@ -120,7 +132,7 @@ impl Plan {
         style.replicas &= style.members;
         let is_faulty = random.percent(35);
         let weather = Weather {
-            delay_max_ms: [1, 10, 60, 200][random.below(4)],
+            delay_max_ms,
             room: [2, 8, 64][random.below(3)],
             lost: if is_faulty { 10 } else { 0 },
             repeated: if is_faulty { 10 } else { 0 },
@@ -445,6 +457,16 @@ impl Whole {
     }
 }
 
+/// The same clients, who do what they do so many times.
+fn repeated_script(script: &Script, times: usize) -> Script {
+    let clients = script.to_string();
+    let clients = clients.split(" || ").map(|client| {
+        let (name, steps) = client.split_once(": ").unwrap();
+        format!("{name}: {}", vec![steps; times].join("; "))
+    });
+    clients.collect::<Vec<_>>().join(" || ").parse().unwrap()
+}
+
 fn times() -> Times {
     Times {
         forget_after: FORGET_AFTER,
@@ -464,19 +486,21 @@ fn seeds() -> std::ops::Range<u64> {
 
 #[test]
 fn no_false_alarm_none_lost_and_the_truth_in_the_end() {
-    let mut fired = 0;
+    let (mut fired, mut refuted) = (0, 0);
     let mut counts = mishaps::Counts::default();
     let mut messages = network::Counts::default();
     for seed in seeds() {
         let whole = Whole::new(seed).run();
         fired += whole.fired.len();
+        let collectors = whole.collectors.iter().flatten();
+        refuted += collectors.map(|it| it.detector().refuted_total).sum::<u64>();
         counts.add(&whole.mishaps.counts);
         messages.sent += whole.network.counts.sent;
         messages.lost += whole.network.counts.lost;
         messages.repeated += whole.network.counts.repeated;
     }
     println!(
-        "{} scripts, {fired} alerts fired, {counts:?}, {messages:?}",
+        "{} scripts, {fired} alerts fired, {refuted} suspicions refuted, {counts:?}, {messages:?}",
         seeds().count()
     );
 }

@@ -24,7 +24,7 @@ pub(super) struct Nature {
     pub(super) partitions: bool,
     /// The thread of a library does not run.
     pub(super) starves: bool,
-    /// A process of a service does not run.
+    /// A process of a service does not run, or nothing of it but the library's thread.
     pub(super) stalls: bool,
     /// A relay or collector does not run.
     pub(super) halts: bool,
@@ -59,7 +59,10 @@ impl Nature {
 pub(super) struct Counts {
     pub(super) breaks: usize,
     pub(super) partitions: usize,
+    /// Threads of libraries alone.
     pub(super) starved: usize,
+    /// All threads but those of libraries.
+    pub(super) stuck: usize,
     pub(super) stalls: usize,
     pub(super) collector_halts: usize,
     pub(super) relay_halts: usize,
@@ -75,6 +78,7 @@ impl Counts {
         self.breaks += other.breaks;
         self.partitions += other.partitions;
         self.starved += other.starved;
+        self.stuck += other.stuck;
         self.stalls += other.stalls;
         self.collector_halts += other.collector_halts;
         self.relay_halts += other.relay_halts;
@@ -134,7 +138,7 @@ impl Whole {
             ..
         } = self.mishaps.nature;
         let instance = self.mishaps.random.below(self.hosts.len());
-        match self.mishaps.random.below(12) {
+        match self.mishaps.random.below(14) {
             0..=2 if breaks => self.break_a_link(),
             3 | 4 if partitions => {
                 let node = self.a_client(instance);
@@ -147,12 +151,16 @@ impl Whole {
                 self.mishaps.counts.starved += 1;
                 self.stall(Node::Instance(instance), until);
             }
-            6 | 7 if stalls => {
+            6 | 7 | 12 | 13 if stalls => {
                 let until = self.now + self.mishaps.while_ms(6000);
-                self.mishaps.counts.stalls += 1;
                 let changes = self.world.stand_still(self.now, instance, until);
                 self.tell(changes);
-                self.stall(Node::Instance(instance), until);
+                if self.mishaps.random.percent(50) {
+                    self.mishaps.counts.stalls += 1;
+                    self.stall(Node::Instance(instance), until);
+                } else {
+                    self.mishaps.counts.stuck += 1;
+                }
             }
             8 | 9 if halts => {
                 let until = self.now + self.mishaps.while_ms(6000);
