@@ -51,6 +51,9 @@ fn log(options: &Log) -> anyhow::Result<()> {
     let subscriber = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
+        // A line that cannot be written, because the disk is full, is lost. To say so would be to write to the same place,
+        // and to fail in that is to panic.
+        .log_internal_errors(false)
         .with_ansi(std::io::stderr().is_terminal());
     let installed = if options.json {
         subscriber.json().try_init()
