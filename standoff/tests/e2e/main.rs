@@ -5,6 +5,7 @@
 mod agents;
 mod demo;
 mod docs;
+mod faults;
 mod relay;
 mod scripts;
 mod services;

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
-use standoff_protocol::api::{Alert, AlertList, AlertState, Stats};
+use standoff_protocol::api::{Alert, AlertList, AlertState, Snapshot, Stats};
 use tempfile::TempDir;
 
 /// How long anything may take that should happen at once. Generous, since machines may be busy.
@@ -146,20 +146,27 @@ pub(crate) struct Collector {
     http: SocketAddr,
     stream: SocketAddr,
     data: PathBuf,
+    more: &'static [&'static str],
     _folder: TempDir,
 }
 
 impl Collector {
     pub(crate) async fn start() -> Self {
+        Self::start_with(&[]).await
+    }
+
+    /// With more options.
+    pub(crate) async fn start_with(more: &'static [&'static str]) -> Self {
         let folder = TempDir::new().unwrap();
         let data = folder.path().join("data");
         let (http, stream) = (free_address(), free_address());
-        let process = spawn_collector(http, stream, &data);
+        let process = spawn_collector(http, stream, &data, more);
         let collector = Self {
             process,
             http,
             stream,
             data,
+            more,
             _folder: folder,
         };
         collector.listens().await;
@@ -179,8 +186,12 @@ impl Collector {
         self.process.kill();
     }
 
+    pub(crate) fn stream(&self) -> SocketAddr {
+        self.stream
+    }
+
     pub(crate) async fn start_again(&mut self) {
-        self.process = spawn_collector(self.http, self.stream, &self.data);
+        self.process = spawn_collector(self.http, self.stream, &self.data, self.more);
         self.listens().await;
     }
 
@@ -191,6 +202,16 @@ impl Collector {
     async fn get(&self, path: &str) -> String {
         let answer = reqwest::get(format!("{}{path}", self.url())).await.unwrap();
         answer.error_for_status().unwrap().text().await.unwrap()
+    }
+
+    /// What it sees just now, and what fires.
+    pub(crate) async fn snapshot(&self) -> Snapshot {
+        use eventsource_stream::Eventsource;
+        use futures_util::StreamExt;
+
+        let answer = reqwest::get(format!("{}/api/v1/events", self.url())).await.unwrap();
+        let first = answer.bytes_stream().eventsource().next().await.unwrap().unwrap();
+        serde_json::from_str(&first.data).unwrap()
     }
 
     /// All alerts that anybody has been told of.
@@ -246,7 +267,7 @@ impl Collector {
     }
 }
 
-fn spawn_collector(http: SocketAddr, stream: SocketAddr, data: &Path) -> Running {
+fn spawn_collector(http: SocketAddr, stream: SocketAddr, data: &Path, more: &[&str]) -> Running {
     let (http, stream) = (http.to_string(), stream.to_string());
     let data = data.to_str().unwrap();
     let args = [
@@ -260,7 +281,7 @@ fn spawn_collector(http: SocketAddr, stream: SocketAddr, data: &Path) -> Running
         "--log",
         "debug",
     ];
-    Running::start("collector", standoff(&args))
+    Running::start("collector", standoff(&[&args, more].concat()))
 }
 
 /// The names of the resources that the core of an alert occupies.
