@@ -11,7 +11,7 @@ use crate::prepared::Taken;
 use crate::record;
 use crate::reporter::{self, SHUTDOWN_WITHIN, Shared};
 use crate::settings::{self, ConfigError, Settings};
-use crate::{CaptureProcessor, CaptureSampler};
+use crate::{CaptureProcessor, CaptureSampler, Counters};
 
 /// The library at work in this process. Cheap to clone; all clones are the same agent.
 ///
@@ -131,51 +131,6 @@ impl Agent {
     pub fn counters(&self) -> Counters {
         self.running.shared.counters()
     }
-}
-
-/// What the agent has done since it started.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Counters {
-    /// Calls, handles, holds and members that have started.
-    pub captured: u64,
-    /// Those of them that are open now.
-    pub open: u64,
-    /// Starts handed to the connection, each time that they were: a resync hands over everything anew.
-    pub reported: u64,
-    /// Finishes handed to the connection.
-    pub finished: u64,
-    /// How often the collector has welcomed this instance.
-    pub sessions: u64,
-    /// Whether there is a collector now.
-    pub connection: Connection,
-    /// What could not be kept.
-    pub dropped: Dropped,
-}
-
-/// Whether there is a collector that listens.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Connection {
-    /// Not now; the agent is trying. Also before a tracer provider has been built, which gives the identity.
-    #[default]
-    Connecting,
-    /// The collector has welcomed this instance.
-    Connected,
-    /// The agent has been shut down.
-    Closed,
-}
-
-/// What could not be kept, by cause.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Dropped {
-    /// Calls, handles, holds and members that started while too many were open. They stay unknown.
-    pub spans: u64,
-    /// Spans that only keep the parent chain, while too many were open, or beneath a call that has too many of them.
-    /// A span beneath one of these may be taken for a root.
-    pub structural: u64,
-    /// Finishes that a slow connection had no room for. The full open set made up for them.
-    pub finishes: u64,
-    /// Questions of the collector that came faster than they could be answered. It asks again.
-    pub probes: u64,
 }
 
 /// Settings of an agent that is yet to start.

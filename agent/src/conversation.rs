@@ -170,9 +170,7 @@ impl Conversation {
     }
 
     fn next(&mut self, table: &OpenTable, now: Duration) -> Option<FromInstance> {
-        let dropped = table.dropped();
-        let events_lost = dropped.spans + dropped.structural + dropped.finishes;
-        let message = self.session.next(table, events_lost, now);
+        let message = self.session.next(table, now);
         message.map(|message| FromInstance { message: Some(message) })
     }
 }

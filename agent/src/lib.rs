@@ -38,6 +38,7 @@ mod agent;
 mod backoff;
 mod capture;
 mod conversation;
+mod counters;
 mod draft;
 #[cfg(feature = "groups")]
 pub mod groups;
@@ -72,8 +73,9 @@ mod text;
 #[cfg(feature = "tower")]
 pub mod tower;
 
-pub use agent::{Agent, AgentBuilder, Connection, Counters, Dropped, StartError};
+pub use agent::{Agent, AgentBuilder, StartError};
 pub use capture::CaptureProcessor;
+pub use counters::{Connection, Counters, Dropped};
 pub use open_span::{OpenSpan, Outcome};
 pub use sampling::{CaptureSampler, SampledOnly};
 pub use settings::ConfigError;

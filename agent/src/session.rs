@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use standoff_protocol::stream::from_instance::Message;
-use standoff_protocol::stream::{Batch, Goodbye, Heartbeat, Hello, OpenSet, Probe, ProbeAnswer, Welcome};
+use standoff_protocol::stream::{Batch, Goodbye, Hello, OpenSet, Probe, ProbeAnswer, Welcome};
 
 use crate::table::{OpenTable, Round, RoundState, Takes};
 
@@ -139,7 +139,7 @@ impl Session {
     }
 
     /// The next message, if there is one to send now.
-    pub(crate) fn next(&mut self, table: &OpenTable, events_lost: u64, now: Duration) -> Option<Message> {
+    pub(crate) fn next(&mut self, table: &OpenTable, now: Duration) -> Option<Message> {
         if let Some(hello) = self.hello.take() {
             return Some(Message::Hello(hello));
         }
@@ -163,10 +163,7 @@ impl Session {
             }
             if now.saturating_sub(self.last_heartbeat) >= self.heartbeat {
                 self.last_heartbeat = now;
-                return Some(Message::Heartbeat(Heartbeat {
-                    events_lost,
-                    losses: Vec::new(),
-                }));
+                return Some(Message::Heartbeat(table.dropped().heartbeat()));
             }
             if !self.begin_round(table, now) {
                 if self.stage == Stage::Leaving {

@@ -20,7 +20,7 @@ use standoff_protocol::stream::{
 use self::acceptances::{Acceptances, Serves};
 use self::parents::Above;
 #[cfg(test)]
-pub(crate) use self::shard::{FINISHED_PER_SHARD_MAX, LINKS_PER_CALL_MAX};
+pub(crate) use self::shard::{FINISHED_PER_SHARD_MAX, LINKS_PER_CALL_MAX, SPANS_PER_SHARD_MAX};
 use self::shard::{Kept, Link, Shard};
 use crate::owner::Owner;
 use crate::primitives::{AtomicBool, AtomicU64, Mutex, MutexGuard, Ordering::Relaxed};
@@ -248,7 +248,8 @@ impl OpenTable {
     }
 
     /// Answers a probe, as of now. Open handles that accepted one of the calls asked about become due, so that the
-    /// collector knows them by the time it has the answer; it must not be sent before a round that begins after this.
+    /// collector knows them by the time it has the answer; it must not be sent before a round that begins after this. One
+    /// that is about to start at this very moment counts as open, and becomes due by its age.
     pub(crate) fn answer(&self, probe: &Probe, now: Duration) -> ProbeAnswer {
         let mut acceptances = Vec::with_capacity(probe.accepted.len());
         for question in &probe.accepted {

@@ -4,14 +4,15 @@ mod chains;
 mod histories;
 
 use standoff_protocol::stream::{
-    AcceptanceQuestion, AcceptanceState, Outcome as WireOutcome, Role, SPANS_PER_MESSAGE_MAX, Started, WaitGroup,
+    AcceptanceQuestion, AcceptanceState, LossCause, Outcome as WireOutcome, Role, SPANS_PER_MESSAGE_MAX, Started,
+    WaitGroup,
 };
 
 use super::*;
 use crate::Outcome;
 use crate::mirror::Mirror;
 use crate::record::Record;
-use crate::table::{FINISHED_PER_SHARD_MAX, LINKS_PER_CALL_MAX, shard_of};
+use crate::table::{FINISHED_PER_SHARD_MAX, LINKS_PER_CALL_MAX, SPANS_PER_SHARD_MAX, shard_of};
 
 const MS: Duration = Duration::from_millis(1);
 const REPORT_AFTER: Duration = Duration::from_millis(20);
@@ -70,7 +71,7 @@ impl Bench {
     /// Sends up to so many messages; returns whether there is more.
     fn send(&mut self, messages: usize) -> bool {
         for _ in 0..messages {
-            match self.session.next(&self.table, 0, self.now) {
+            match self.session.next(&self.table, self.now) {
                 Some(message) => self.mirror.apply(message),
                 None => return false,
             }
@@ -220,7 +221,7 @@ fn messages_are_bounded_in_bytes_too() {
     }
     bench.pass(REPORT_AFTER);
     let mut longest = 0;
-    while let Some(message) = bench.session.next(&bench.table, 0, bench.now) {
+    while let Some(message) = bench.session.next(&bench.table, bench.now) {
         let mut encoded = Vec::new();
         message.encode(&mut encoded);
         longest = longest.max(encoded.len());
@@ -496,6 +497,36 @@ fn a_full_table_counts_and_stays_sound() {
         bench.mirror.open.contains_key(&member),
         "a pool must not seem smaller than it is"
     );
+}
+
+#[test]
+fn any_number_of_open_calls_is_bounded_and_the_rest_is_counted() {
+    const STARTED: u64 = 1_000_000;
+    let bench = Bench::connected();
+    (1..=STARTED).for_each(|span_id| bench.start(Role::Call, span_id, 0));
+    let (kept, dropped) = (bench.table.open_count(), bench.table.dropped().spans);
+    assert_eq!((kept + dropped, bench.table.captured()), (STARTED, STARTED));
+    assert!((200_000..=262_144).contains(&kept), "{kept}");
+    (1..=STARTED).for_each(|span_id| bench.end(span_id));
+    assert_eq!(bench.table.open_count(), 0);
+    bench.start(Role::Call, STARTED + 1, 0);
+    assert_eq!(
+        (bench.table.open_count(), bench.table.dropped().spans),
+        (1, dropped),
+        "there is room again"
+    );
+}
+
+#[test]
+fn heartbeats_say_what_was_lost() {
+    let mut bench = Bench::connected();
+    let one_shard = (1..).filter(|span_id| shard_of(*span_id) == 3);
+    one_shard
+        .take(SPANS_PER_SHARD_MAX + 7)
+        .for_each(|span_id| bench.start(Role::Call, span_id, 0));
+    bench.pass(HEARTBEAT);
+    bench.flush();
+    assert_eq!(bench.mirror.lost, Some((7, vec![(LossCause::LibrarySpans, 7)])));
 }
 
 #[test]

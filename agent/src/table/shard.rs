@@ -14,8 +14,9 @@ use super::slots::Slots;
 use crate::Outcome;
 use crate::record::{self, Record};
 
-/// The most calls, handles, holds and members that are kept open, for each shard: 262,144 in all, well above the
-/// 100,000 open waits that a rebuild is measured with. About 300 bytes each, and their texts.
+/// The most calls, handles, holds and members that are kept open, for each shard: 262,144 in all, at about 300 bytes and
+/// their texts, so less than 100 MB. It is for one process, which has a task and a caller for each of them; well above the
+/// 100,000 open waits of all instances that a rebuild is measured with. A million open calls come from several instances.
 pub(crate) const SPANS_PER_SHARD_MAX: usize = 16_384;
 
 /// Room for members beyond [`SPANS_PER_SHARD_MAX`]: 16,384 in all, far more consumers than a process has. All else that is
@@ -78,6 +79,9 @@ struct Open {
     /// A span beneath this call was not kept. A handler may have it as its parent, and nobody could tell.
     is_doubtful: bool,
 }
+
+// What the limits above reckon with.
+const _: () = assert!(size_of::<Option<Open>>() <= 304);
 
 /// A span beneath a call that a handler elsewhere may have as its parent, and that is not otherwise reported.
 #[derive(Clone, Debug)]

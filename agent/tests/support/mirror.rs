@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use standoff_protocol::stream::from_instance::Message;
-use standoff_protocol::stream::{Finished, Outcome, ProbeAnswer, Role, SPANS_PER_MESSAGE_MAX, Started};
+use standoff_protocol::stream::{Finished, LossCause, Outcome, ProbeAnswer, Role, SPANS_PER_MESSAGE_MAX, Started};
 
 /// What one connection has told.
 #[derive(Clone, Debug, Default)]
@@ -18,6 +18,8 @@ pub(crate) struct Mirror {
     pub(crate) answers: Vec<ProbeAnswer>,
     pub(crate) sets_complete: usize,
     pub(crate) heartbeats: usize,
+    /// What the latest heartbeat said of lost events: how many, and by cause.
+    pub(crate) lost: Option<(u64, Vec<(LossCause, u64)>)>,
     pub(crate) batches: usize,
     pub(crate) left: bool,
     /// Kinds of messages, in order.
@@ -70,8 +72,10 @@ impl Mirror {
                     self.finished.push(finished);
                 }
             }
-            Message::Heartbeat(_) => {
+            Message::Heartbeat(heartbeat) => {
                 self.log.push("heartbeat");
+                let causes = heartbeat.losses.iter().map(|loss| (loss.cause(), loss.events));
+                self.lost = Some((heartbeat.events_lost, causes.collect()));
                 self.heartbeats += 1;
             }
             Message::ProbeAnswer(answer) => {
