@@ -90,6 +90,12 @@ const STEPS: &[Step] = &[
         ],
         env: &[("WHOLE_SEEDS", "10000")],
     },
+    // The library's shared state, on so many schedules of its threads a scenario and a round.
+    Step {
+        name: "schedules",
+        command: &["test", "--release", "--package", "standoff-agent-schedules"],
+        env: &[("STANDOFF_SCHEDULES", "50000")],
+    },
 ];
 
 /// Tells a step how long it should take, in seconds. One that has no end of its own keeps to it.
