@@ -348,3 +348,6 @@ fn status(refusal: &Refusal) -> Status {
 fn answer<T>(reply: oneshot::Sender<T>, value: T) {
     reply.send(value).ok();
 }
+
+#[cfg(test)]
+mod tests;
