@@ -6,6 +6,7 @@ mod agents;
 mod demo;
 mod docs;
 mod faults;
+mod helpers;
 mod relay;
 mod scripts;
 mod services;
