@@ -20,6 +20,6 @@ mod semaphore;
 
 pub use mutex::{Mutex, MutexGuard, OwnedMutexGuard};
 pub use resource::Elapsed;
-pub use rw_lock::{RwLock, RwLockReadGuard, RwLockWriteGuard};
+pub use rw_lock::{OwnedRwLockReadGuard, OwnedRwLockWriteGuard, RwLock, RwLockReadGuard, RwLockWriteGuard};
 pub use semaphore::{AcquireError, OwnedSemaphorePermit, Semaphore, SemaphorePermit};
 pub use tokio::sync::{TryAcquireError, TryLockError};

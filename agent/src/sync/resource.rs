@@ -33,6 +33,14 @@ impl Resource {
         got
     }
 
+    /// Waits for something that may turn out not to be had at all.
+    pub(super) async fn try_wait<T, E>(&self, units: u32, lock: impl Future<Output = Result<T, E>>) -> Result<T, E> {
+        let call = self.call(units, None);
+        let got = lock.await;
+        call.end_with(if got.is_ok() { Outcome::Finished } else { Outcome::Error });
+        got
+    }
+
     /// Waits for at most `patience`.
     pub(super) async fn wait_within<T>(
         &self,

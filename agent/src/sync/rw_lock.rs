@@ -1,14 +1,17 @@
 //! A lock that many may read or one may write.
 
-use std::fmt;
-use std::ops::{Deref, DerefMut};
+mod guards;
+
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::TryLockError;
 
 use super::Elapsed;
 use super::resource::Resource;
-use crate::{OpenSpan, Spans, Text};
+use crate::{Spans, Text};
+
+pub use guards::{OwnedRwLockReadGuard, OwnedRwLockWriteGuard, RwLockReadGuard, RwLockWriteGuard};
 
 /// As many readers as Tokio's lock has room for if nobody says otherwise.
 const MAX_READERS: u32 = u32::MAX >> 3;
@@ -34,7 +37,8 @@ const MAX_READERS: u32 = u32::MAX >> 3;
 pub struct RwLock<T> {
     resource: Resource,
     readers: u32,
-    inner: tokio::sync::RwLock<T>,
+    // Shared, so that there are guards that borrow nothing.
+    inner: Arc<tokio::sync::RwLock<T>>,
 }
 
 impl<T> RwLock<T> {
@@ -49,7 +53,7 @@ impl<T> RwLock<T> {
         RwLock {
             resource: Resource::new(spans, name),
             readers,
-            inner: tokio::sync::RwLock::with_max_readers(value, readers),
+            inner: Arc::new(tokio::sync::RwLock::with_max_readers(value, readers)),
         }
     }
 
@@ -73,6 +77,19 @@ impl<T> RwLock<T> {
             Err(_) => self.resource.wait_within(1, patience, self.inner.read()).await?,
         };
         Ok(self.reading(guard))
+    }
+
+    /// As [`read`](RwLock::read), with a guard that borrows nothing.
+    pub async fn read_owned(&self) -> OwnedRwLockReadGuard<T> {
+        let inner = Arc::clone(&self.inner);
+        let guard = match Arc::clone(&inner).try_read_owned() {
+            Ok(guard) => guard,
+            Err(_) => self.resource.wait(1, inner.read_owned()).await,
+        };
+        OwnedRwLockReadGuard {
+            hold: self.resource.hold(1, self.readers),
+            guard,
+        }
     }
 
     /// Reads if that is possible without waiting.
@@ -109,6 +126,19 @@ impl<T> RwLock<T> {
         Ok(self.writing(guard))
     }
 
+    /// As [`write`](RwLock::write), with a guard that borrows nothing.
+    pub async fn write_owned(&self) -> OwnedRwLockWriteGuard<T> {
+        let inner = Arc::clone(&self.inner);
+        let guard = match Arc::clone(&inner).try_write_owned() {
+            Ok(guard) => guard,
+            Err(_) => self.resource.wait(self.readers, inner.write_owned()).await,
+        };
+        OwnedRwLockWriteGuard {
+            hold: self.resource.hold(self.readers, self.readers),
+            guard,
+        }
+    }
+
     /// Writes if that is possible without waiting.
     ///
     /// # Errors
@@ -136,69 +166,5 @@ impl<T> RwLock<T> {
             guard,
             lock: self,
         }
-    }
-}
-
-/// Somebody reads. Dropping it ends the hold and gives the place back.
-#[must_use = "the lock is free when this is dropped"]
-pub struct RwLockReadGuard<'a, T> {
-    // Ends before the lock is free, so that no more units seem to be held than there are.
-    hold: OpenSpan,
-    guard: tokio::sync::RwLockReadGuard<'a, T>,
-}
-
-/// Somebody writes. Dropping it ends the hold and frees the lock.
-#[must_use = "the lock is free when this is dropped"]
-pub struct RwLockWriteGuard<'a, T> {
-    hold: OpenSpan,
-    guard: tokio::sync::RwLockWriteGuard<'a, T>,
-    lock: &'a RwLock<T>,
-}
-
-impl<'a, T> RwLockWriteGuard<'a, T> {
-    /// Goes on reading; nobody writes in between.
-    pub fn downgrade(self) -> RwLockReadGuard<'a, T> {
-        self.hold.end();
-        self.lock.reading(self.guard.downgrade())
-    }
-}
-
-impl<T> Deref for RwLockReadGuard<'_, T> {
-    type Target = T;
-
-    fn deref(&self) -> &T {
-        &self.guard
-    }
-}
-
-impl<T> Deref for RwLockWriteGuard<'_, T> {
-    type Target = T;
-
-    fn deref(&self) -> &T {
-        &self.guard
-    }
-}
-
-impl<T> DerefMut for RwLockWriteGuard<'_, T> {
-    fn deref_mut(&mut self) -> &mut T {
-        &mut self.guard
-    }
-}
-
-impl<T: fmt::Debug> fmt::Debug for RwLockReadGuard<'_, T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("RwLockReadGuard")
-            .field("hold", &self.hold)
-            .field("value", &**self)
-            .finish()
-    }
-}
-
-impl<T: fmt::Debug> fmt::Debug for RwLockWriteGuard<'_, T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("RwLockWriteGuard")
-            .field("hold", &self.hold)
-            .field("value", &**self)
-            .finish_non_exhaustive()
     }
 }

@@ -96,7 +96,7 @@ impl Semaphore {
         let permit = match self.inner.try_acquire_many(n) {
             Ok(permit) => permit,
             Err(TryAcquireError::Closed) => return Err(AcquireError::Closed),
-            Err(TryAcquireError::NoPermits) => self.resource.wait(n, self.inner.acquire_many(n)).await?,
+            Err(TryAcquireError::NoPermits) => self.resource.try_wait(n, self.inner.acquire_many(n)).await?,
         };
         Ok(self.permit(permit))
     }
@@ -128,7 +128,7 @@ impl Semaphore {
         let permit = match Arc::clone(&inner).try_acquire_many_owned(n) {
             Ok(permit) => permit,
             Err(TryAcquireError::Closed) => return Err(AcquireError::Closed),
-            Err(TryAcquireError::NoPermits) => self.resource.wait(n, inner.acquire_many_owned(n)).await?,
+            Err(TryAcquireError::NoPermits) => self.resource.try_wait(n, inner.acquire_many_owned(n)).await?,
         };
         Ok(OwnedSemaphorePermit {
             hold: self.hold(n),

@@ -30,7 +30,11 @@ pub struct CallTimeout(pub Duration);
 /// response has ended. A request that is dropped before ends as cancelled, or, if its time was over by then, as timeout.
 ///
 /// What it needs is what [`target`](ClientLayer::target) says. Without that it is the address and the port of the server,
-/// if the request has them; a client of tonic has not, unless `Endpoint::origin` or the like has been set.
+/// if the request has them: those of a client of tonic have not, unless it was made `with_origin`.
+///
+/// Put it outside of `Buffer`, which sends requests from another task than the caller's. What the client waits for before it
+/// is ready to send at all, a limit of its own for instance, is not part of the call; the
+/// semaphore of the feature `sync` is seen.
 #[derive(Clone)]
 pub struct ClientLayer {
     spans: Spans,

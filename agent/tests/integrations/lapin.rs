@@ -4,107 +4,18 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use ::lapin::options::{BasicGetOptions, BasicPublishOptions, QueueDeclareOptions, QueueDeleteOptions};
+use ::lapin::BasicProperties;
+use ::lapin::options::{BasicGetOptions, BasicPublishOptions, QueueDeleteOptions};
 use ::lapin::types::{AMQPValue, FieldTable};
-use ::lapin::{BasicProperties, Channel, Connection, ConnectionProperties};
 use opentelemetry::trace::SpanKind;
-use standoff_agent::Spans;
-use standoff_agent::lapin::{
-    Answer, CallError, Consumer, ConsumerBuilder, Message, Request, RpcClient, ServeError, StartError, inject,
-};
+use standoff_agent::lapin::{Answer, CallError, Consumer, Message, Request, ServeError, StartError, inject};
 use tokio::sync::{Semaphore, oneshot};
-use tokio::task::JoinHandle;
 
-use crate::recorder::{Log, Recorder, recorded, within_deadline};
+use crate::rabbit::{Rabbit, connect, proxy};
+use crate::recorder::{Log, within_deadline};
 
 /// What no test needs longer.
 const LONG: Duration = Duration::from_secs(600);
-/// Unused queues are deleted after as long: tests that are killed leave nothing behind.
-const QUEUE_EXPIRES_MS: i32 = 60_000;
-
-/// The broker that the test runner has started, with a queue of the test's own.
-struct Rabbit {
-    connection: Connection,
-    channel: Channel,
-    queue: String,
-    spans: Spans,
-    recorder: Recorder,
-}
-
-impl Rabbit {
-    async fn start() -> Self {
-        let connection = connect().await;
-        let channel = connection.create_channel().await.unwrap();
-        let queue = format!("test-{:016x}", rand::random::<u64>());
-        let mut arguments = FieldTable::default();
-        arguments.insert("x-expires".into(), AMQPValue::LongInt(QUEUE_EXPIRES_MS));
-        let durable = QueueDeclareOptions::durable();
-        channel
-            .queue_declare(queue.as_str().into(), durable, arguments)
-            .await
-            .unwrap();
-        let (spans, recorder) = recorded();
-        Self {
-            connection,
-            channel,
-            queue,
-            spans,
-            recorder,
-        }
-    }
-
-    fn consumer(&self) -> ConsumerBuilder {
-        Consumer::builder(&self.spans, &self.queue)
-    }
-
-    async fn client(&self) -> RpcClient {
-        RpcClient::new(&self.spans, &self.connection).await.unwrap()
-    }
-
-    fn request(&self, body: &str) -> Request {
-        Request::to(&self.queue).body(body)
-    }
-
-    /// Consumes until told to stop.
-    async fn serve<F>(
-        &self,
-        prefetch: u16,
-        handler: impl Fn(Message) -> F + Send + Sync + 'static,
-    ) -> (oneshot::Sender<()>, JoinHandle<Result<(), ServeError>>)
-    where
-        F: Future<Output = Answer> + Send + 'static,
-    {
-        let consumer = self
-            .consumer()
-            .prefetch(prefetch)
-            .start(&self.connection)
-            .await
-            .unwrap();
-        let (stop, stopped) = oneshot::channel();
-        let stopped = async { drop(stopped.await) };
-        (stop, tokio::spawn(consumer.serve_until(handler, stopped)))
-    }
-
-    /// How many messages wait in the queue, delivered to nobody.
-    async fn waiting(&self) -> u32 {
-        let passive = QueueDeclareOptions {
-            passive: true,
-            ..QueueDeclareOptions::default()
-        };
-        let queue = self.queue.as_str().into();
-        let declared = self.channel.queue_declare(queue, passive, FieldTable::default()).await;
-        declared.unwrap().message_count()
-    }
-}
-
-async fn connect() -> Connection {
-    let url = std::env::var("STANDOFF_TEST_AMQP_URL").unwrap_or_else(|_| {
-        panic!("STANDOFF_TEST_AMQP_URL is not set: run `cargo xtask test`, which starts the servers")
-    });
-    Connection::connect(&url, ConnectionProperties::default())
-        .await
-        .unwrap()
-}
 
 /// A handler that replies with the request twice.
 async fn double(message: Message) -> Answer {
@@ -287,6 +198,28 @@ async fn a_lost_connection_ends_what_waits() {
     for call in spans_of(&log, SpanKind::Client) {
         assert_eq!(log.outcome_of(call), "_OTHER");
     }
+}
+
+#[tokio::test]
+async fn a_connection_that_breaks_ends_what_waits() {
+    let (url, proxy) = proxy().await;
+    let rabbit = Rabbit::over(connect(&url).await).await;
+    let (_stop, serving) = rabbit.serve(2, async |_| std::future::pending().await).await;
+    let client = rabbit.client().await;
+    let (other, request) = (client.clone(), rabbit.request("x"));
+    let asking = tokio::spawn(async move { other.call(request).await });
+    let handled = |log: &Log| log.open().iter().any(|name| name.starts_with("process"));
+    rabbit.recorder.until("the handle", handled).await;
+    proxy.abort();
+    assert!(matches!(
+        within_deadline("the call", asking).await.unwrap(),
+        Err(CallError::Disconnected)
+    ));
+    assert!(matches!(
+        within_deadline("the consumer", serving).await.unwrap(),
+        Err(ServeError::Lost(_))
+    ));
+    assert!(!client.is_connected());
 }
 
 #[tokio::test]

@@ -6,6 +6,7 @@ mod actors;
 mod echo;
 mod groups;
 mod lapin;
+mod rabbit;
 mod recorder;
 mod sync;
 mod tower;

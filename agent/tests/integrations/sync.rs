@@ -164,6 +164,29 @@ async fn readers_share_and_a_writer_asks_for_all() {
 }
 
 #[tokio::test]
+async fn guards_that_borrow_nothing_hold_as_much() {
+    let (spans, recorder) = recorded();
+    let [first, second] = tasks(&spans);
+    let routes = RwLock::with_max_readers(&spans, "routes", 7, 4);
+    let reading = first.run(routes.read_owned()).await;
+    assert_eq!(
+        (*reading, of(&recorder.log(), &first)),
+        (7, vec!["holds 1/4 of routes".to_owned()])
+    );
+    let write = waiting(second.run(routes.write_owned()));
+    assert_eq!(of(&recorder.log(), &second), ["waits for 4 of routes"]);
+    drop(reading);
+    let mut writing = within_deadline("the lock", write).await;
+    *writing = 8;
+    assert_eq!(of(&recorder.log(), &second), ["holds 4/4 of routes"]);
+    let read = waiting(first.run(routes.read_owned()));
+    assert_eq!(of(&recorder.log(), &first), ["waits for 1 of routes"]);
+    drop(writing);
+    assert_eq!(*within_deadline("the lock", read).await, 8);
+    assert_eq!(recorder.open(), ["first", "second"]);
+}
+
+#[tokio::test]
 async fn reading_and_writing_may_take_too_long() {
     let (spans, recorder) = recorded();
     let routes = RwLock::new(&spans, "routes", 7);
@@ -229,6 +252,8 @@ async fn a_closed_semaphore_and_one_that_takes_too_long_say_so() {
         within_deadline("the end", acquire).await.err(),
         Some(AcquireError::Closed)
     );
+    let log = recorder.log();
+    assert_eq!(log.outcome_of(log.started.last().unwrap()), "_OTHER");
     assert_eq!(connections.acquire().await.err(), Some(AcquireError::Closed));
     drop(permit);
     assert_eq!(recorder.open(), Vec::<String>::new());
