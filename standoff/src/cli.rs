@@ -392,6 +392,9 @@ pub(crate) struct Delay {
     /// How long a call must have been open to be reported. Several, with commas between them, are measured side by side.
     #[arg(long, value_name = "TIME", env = "STANDOFF_REPORT_AFTER", value_delimiter = ',', default_values = ["20ms", "0"], value_parser = duration)]
     pub(crate) report_after: Vec<Duration>,
+    /// Put a relay between the services and the collector.
+    #[arg(long, env = "STANDOFF_RELAY", value_parser = BoolishValueParser::new())]
+    pub(crate) relay: bool,
 }
 
 /// Times as people write them: `20ms`, `1.5s`, `10m`; `0` needs no unit.

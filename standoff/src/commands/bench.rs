@@ -33,7 +33,14 @@ pub(super) async fn delay(options: Delay) -> anyhow::Result<Exit> {
         times: Times::default(),
     };
     let collector = collector::start(settings).await?;
-    let upstream = format!("http://{}", collector.stream());
+    let mut upstream = format!("http://{}", collector.stream());
+    let relay = if options.relay {
+        let relay = relay::within(&upstream).await?;
+        upstream = format!("http://{}", relay.stream());
+        Some(relay)
+    } else {
+        None
+    };
     let mut watch = Watch::open(&format!("http://{}", collector.http())).await?;
     let mut series = Vec::new();
     for (number, report_after) in options.report_after.iter().enumerate() {
@@ -75,6 +82,9 @@ pub(super) async fn delay(options: Delay) -> anyhow::Result<Exit> {
     for one in series {
         one.a.agent.shutdown();
         one.b.agent.shutdown();
+    }
+    if let Some(relay) = relay {
+        relay.stop().await;
     }
     collector.stop().await;
     Ok(Exit::Well)

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, bail};
 use eventsource_stream::Eventsource;
 use futures_util::StreamExt;
+use standoff_agent::relay::{self, Grpc};
 use standoff_agent::{Agent, OpenSpan};
 use standoff_collector::{Collector, Settings, Times};
 use standoff_protocol::api::{Snapshot, events};
@@ -100,6 +101,18 @@ pub(in crate::commands) async fn run(options: RelayBench) -> anyhow::Result<Exit
     }
     collector.stop().await;
     Ok(Exit::Well)
+}
+
+/// A relay within this process.
+pub(super) async fn within(upstream: &str) -> anyhow::Result<relay::Relay> {
+    let settings = relay::Settings {
+        stream: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
+        http: None,
+        name: "bench".into(),
+        heartbeat: Duration::from_secs(1),
+        lease: Duration::from_secs(3),
+    };
+    Ok(relay::Relay::start(settings, vec![Box::new(Grpc::new(upstream)?)]).await?)
 }
 
 /// Opens calls, each with names of the length that one meets.
