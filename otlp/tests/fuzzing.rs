@@ -15,6 +15,7 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
 use prost::Message as _;
+use standoff_otlp::{Format, traces};
 
 #[path = "agreement/mod.rs"]
 mod agreement;
@@ -109,7 +110,13 @@ fn mistaken(samples: Vec<Vec<u8>>) -> impl Strategy<Value = Vec<u8>> {
 }
 
 fn text() -> impl Strategy<Value = String> {
-    prop_oneof![".{0,8}", Just("ä".repeat(600)), Just(String::new())]
+    let words = ["pending_span", "0000000000000007", "handle", "call", "timeout", "true"];
+    prop_oneof![
+        ".{0,8}",
+        Just("ä".repeat(600)),
+        Just(String::new()),
+        select(words.to_vec()).prop_map(str::to_owned)
+    ]
 }
 
 fn value() -> impl Strategy<Value = AnyValue> {
@@ -142,6 +149,10 @@ fn attribute() -> impl Strategy<Value = KeyValue> {
             "service.name",
             "process.pid",
             "xxxxxxxx.role",
+            "$span.partial",
+            "$span.span_id",
+            "logfire.span_type",
+            "code.lineno",
         ])
         .prop_map(str::to_owned),
         ".{0,40}",
@@ -209,6 +220,16 @@ proptest! {
     }
 
     #[test]
+    fn both_formats_mean_the_same(request in request()) {
+        let protobuf = traces(&request.encode_to_vec(), Format::Protobuf).unwrap();
+        let json = traces(&serde_json::to_vec(&request).unwrap(), Format::Json).unwrap();
+        prop_assert_eq!(&protobuf.batch.started, &json.batch.started);
+        prop_assert_eq!(&protobuf.batch.finished, &json.batch.finished);
+        prop_assert_eq!(&protobuf.batch.instances, &json.batch.instances);
+        prop_assert_eq!((protobuf.rejected, protobuf.reason), (json.rejected, json.reason));
+    }
+
+    #[test]
     fn requests_with_mistakes_mean_what_the_reference_says(
         request in request(),
         mistakes in vec(mistake(), 1..4),
@@ -241,7 +262,7 @@ proptest! {
 fn there_are_bodies_to_make_mistakes_in() {
     assert!(bodies().len() > 30);
     for body in bodies() {
-        let decoded = standoff_otlp::logs(&agreement::record("stop", &body), standoff_otlp::Format::Protobuf).unwrap();
+        let decoded = standoff_otlp::logs(&agreement::record("stop", &body), Format::Protobuf).unwrap();
         assert_eq!(decoded.rejected, 0, "{}", String::from_utf8_lossy(&body));
     }
 }
