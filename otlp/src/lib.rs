@@ -16,7 +16,7 @@
 //!
 //! # What OTLP asks for
 //!
-//! Each point has its tests in `tests/checklist.rs`, whose names begin with its number.
+//! Each point has its tests in `tests/checklist`, whose names begin with its number.
 //!
 //! | row | requirement | tests |
 //! |---|---|---|
