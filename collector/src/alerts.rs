@@ -193,10 +193,12 @@ fn tasks_listed(alert: &Alert) -> usize {
     alert.core.len() + alert.victims.len()
 }
 
-/// Nothing in a deadlock moves by itself. If one of its calls has failed or was given up when another one has reached its
-/// deadline, or when an instance of it has lost its connection, then that came first, and only its news is still on the way.
+/// Nothing in a deadlock moves by itself. If one of its calls has failed, was given up or was even answered when another one
+/// has reached its deadline, then that came first, and only its news is still on the way; likewise if one has failed or was
+/// given up when an instance of it has lost its connection.
 fn root_cause(alert: &Alert, now: Duration, resolution: Resolution, is_lost: impl FnOnce() -> bool) -> Resolution {
-    if !matches!(resolution, Resolution::Error | Resolution::Cancelled) {
+    let may_follow = [Resolution::Error, Resolution::Cancelled, Resolution::Finished];
+    if !may_follow.contains(&resolution) {
         return resolution;
     }
     if alert
@@ -204,7 +206,7 @@ fn root_cause(alert: &Alert, now: Duration, resolution: Resolution, is_lost: imp
         .is_some_and(|at| at <= timestamp(now + DEADLINE_SLACK))
     {
         Resolution::Timeout
-    } else if is_lost() {
+    } else if resolution != Resolution::Finished && is_lost() {
         Resolution::InstanceLost
     } else {
         resolution
@@ -305,7 +307,7 @@ mod tests {
 
     #[test]
     fn what_fails_at_the_deadline_of_another_call_fails_because_of_it() {
-        let resolved_at = |at| {
+        let resolved_at = |at, resolution| {
             let mut alerts = Alerts::default();
             alerts.suspect(
                 1,
@@ -315,11 +317,13 @@ mod tests {
                 },
             );
             alerts.fire(ms(20), 1);
-            alerts.resolve(at, 1, Resolution::Error, nobody).unwrap().resolution
+            alerts.resolve(at, 1, resolution, nobody).unwrap().resolution
         };
-        assert_eq!(resolved_at(ms(1000)), Some(Resolution::Error));
-        assert_eq!(resolved_at(ms(4990)), Some(Resolution::Timeout));
-        assert_eq!(resolved_at(ms(5010)), Some(Resolution::Timeout));
+        for seen in [Resolution::Error, Resolution::Cancelled, Resolution::Finished] {
+            assert_eq!(resolved_at(ms(1000), seen), Some(seen));
+            assert_eq!(resolved_at(ms(4990), seen), Some(Resolution::Timeout));
+            assert_eq!(resolved_at(ms(5010), seen), Some(Resolution::Timeout));
+        }
     }
 
     #[test]
