@@ -297,3 +297,47 @@ pub async fn run_server(script: &Script, server: &str, settings: &Settings) -> R
     telemetry.shutdown().await;
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn program(script: &str) -> Program {
+        Program::of(&script.parse().unwrap())
+    }
+
+    #[test]
+    fn copies_of_a_client_share_an_instance() {
+        let alike = clients_alike(&program("a*3: A || b: A || a: A"));
+        let names = alike.iter().map(|it| (&*it[0].name, it.len()));
+        assert_eq!(names.collect::<Vec<_>>(), [("a", 3), ("b", 1), ("a", 1)]);
+    }
+
+    #[test]
+    fn who_crashes_is_known_before() {
+        let program = program("x: A{B{~5; !}; C} || y: D{|(A, E{!})}");
+        let names = crashing(&program).into_iter().map(|it| &*program.servers[it].name);
+        assert_eq!(names.collect::<Vec<_>>(), ["B", "E"]);
+    }
+
+    #[tokio::test]
+    async fn what_cannot_run_starts_nothing() {
+        let start = async |script: &str| {
+            let config = Config {
+                script: script.parse().unwrap(),
+                settings: Settings::default(),
+                processes: Processes::All,
+                command: Box::new(|_| Command::new("/nowhere")),
+            };
+            Run::start(config).await.map(drop)
+        };
+        let many: Vec<String> = (0..INSTANCES_MAX).map(|number| format!("S{number}")).collect();
+        let many = start(&format!("x: {}", many.join(";"))).await;
+        assert!(matches!(many, Err(StartError::TooManyInstances(257))), "{many:?}");
+        let process = start("x: A").await;
+        assert!(
+            matches!(process, Err(StartError::Process { ref server, .. }) if server == "A"),
+            "{process:?}"
+        );
+    }
+}
