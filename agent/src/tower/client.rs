@@ -121,7 +121,7 @@ impl<S> Layer<S> for ClientLayer {
 
     fn layer(&self, inner: S) -> Client<S> {
         Client {
-            layer: self.clone(),
+            layer: Arc::new(self.clone()),
             inner,
         }
     }
@@ -130,7 +130,8 @@ impl<S> Layer<S> for ClientLayer {
 /// A service whose requests are calls. See [`ClientLayer`].
 #[derive(Clone, Debug)]
 pub struct Client<S> {
-    layer: ClientLayer,
+    // Shared, since services are cloned for each request or connection.
+    layer: Arc<ClientLayer>,
     inner: S,
 }
 

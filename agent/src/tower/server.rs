@@ -95,7 +95,7 @@ impl<S> Layer<S> for ServerLayer {
 
     fn layer(&self, inner: S) -> Server<S> {
         Server {
-            layer: self.clone(),
+            layer: Arc::new(self.clone()),
             inner,
         }
     }
@@ -104,7 +104,8 @@ impl<S> Layer<S> for ServerLayer {
 /// A service whose requests are handles. See [`ServerLayer`].
 #[derive(Clone, Debug)]
 pub struct Server<S> {
-    layer: ServerLayer,
+    // Shared, since services are cloned for each request or connection.
+    layer: Arc<ServerLayer>,
     inner: S,
 }
 
