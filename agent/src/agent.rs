@@ -9,8 +9,9 @@ use opentelemetry_sdk::trace::ShouldSample;
 
 use crate::prepared::Taken;
 use crate::record;
-use crate::reporter::{self, SHUTDOWN_WITHIN, Shared};
+use crate::reporter;
 use crate::settings::{self, ConfigError, Settings};
+use crate::shared::{SHUTDOWN_WITHIN, Shared};
 use crate::{CaptureProcessor, CaptureSampler, Counters};
 
 /// The library at work in this process. Cheap to clone; all clones are the same agent.

@@ -18,8 +18,8 @@ use crate::agent::Running;
 use crate::prepared::{self, Taken};
 use crate::reading;
 use crate::record::{self, Record};
-use crate::reporter::{FLUSH_WITHIN, Identity, SHUTDOWN_WITHIN};
 use crate::sampling::Structural;
+use crate::shared::{FLUSH_WITHIN, Identity, SHUTDOWN_WITHIN};
 
 /// Captures starts and ends of spans for its [`Agent`](crate::Agent).
 ///

@@ -63,6 +63,7 @@ mod sampling;
 pub mod sans_io;
 mod session;
 mod settings;
+mod shared;
 mod spans;
 #[cfg(feature = "tracing")]
 mod start_capture;

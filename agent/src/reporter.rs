@@ -1,9 +1,8 @@
 //! The agent's thread: it keeps a session with the collector, and lets no application thread wait for it.
 
 use std::io;
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering::Relaxed};
+use std::sync::Arc;
 use std::sync::mpsc::sync_channel;
-use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use opentelemetry::Context;
@@ -11,7 +10,6 @@ use standoff_protocol::stream::wait_stream_client::WaitStreamClient;
 use standoff_protocol::stream::{
     FromCollector, FromInstance, Hello, Instance, MESSAGE_BYTES_MAX, PROTOCOL_VERSION, Process,
 };
-use tokio::sync::Notify;
 use tokio::sync::mpsc;
 use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 use tokio_stream::wrappers::ReceiverStream;
@@ -20,11 +18,9 @@ use tonic::{Status, Streaming};
 
 use crate::backoff::{self, Backoff};
 use crate::conversation::{Conversation, Heard, OUTGOING_MAX, Outgoing, Room, WELCOME_WITHIN};
-use crate::owner::Owner;
-use crate::session::Sent;
 use crate::settings::Settings;
-use crate::table::OpenTable;
-use crate::{Connection, Counters, StartError};
+use crate::shared::Shared;
+use crate::{Connection, StartError};
 
 /// How long an attempt to connect may take. A host that does not answer is asked again soon.
 pub(crate) const CONNECT_WITHIN: Duration = Duration::from_secs(1);
@@ -32,190 +28,11 @@ pub(crate) const CONNECT_WITHIN: Duration = Duration::from_secs(1);
 /// How often HTTP/2 asks whether the peer is there, and how long the peer may take. Finds out about hosts that vanish.
 const KEEP_ALIVE: Duration = Duration::from_secs(5);
 
-/// How long a flush may take: a hundred times what it needs where the connection is well.
-pub(crate) const FLUSH_WITHIN: Duration = Duration::from_millis(500);
-
 /// How often a flush that is under way looks whether the connection has taken everything.
 const FLUSH_LOOKS: Duration = Duration::from_millis(1);
 
-/// How long a shutdown may take.
-pub(crate) const SHUTDOWN_WITHIN: Duration = Duration::from_secs(2);
-
 /// How long the collector may take to close the stream after our goodbye.
 const CLOSE_WITHIN: Duration = Duration::from_secs(1);
-
-/// What application threads and the reporter share.
-#[derive(Debug)]
-pub(crate) struct Shared {
-    pub(crate) table: OpenTable,
-    pub(crate) settings: Settings,
-    origin: Instant,
-    owner: Owner,
-    identity: OnceLock<Identity>,
-    /// The identity has become known, or the agent is to stop.
-    woken: Notify,
-    stopping: AtomicBool,
-    stopped: Mutex<bool>,
-    has_stopped: Condvar,
-    flush_asked: Notify,
-    flushes: Mutex<Flushes>,
-    has_flushed: Condvar,
-    connection: AtomicU8,
-    sessions: AtomicU64,
-    started_sent: AtomicU64,
-    finished_sent: AtomicU64,
-    probes_dropped: AtomicU64,
-}
-
-/// How often somebody has wanted a flush, and how many of these have been carried out.
-#[derive(Clone, Copy, Debug, Default)]
-struct Flushes {
-    wanted: u64,
-    done: u64,
-}
-
-/// Who this instance is, as the resource of its tracer provider says.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Identity {
-    pub(crate) service_name: String,
-    pub(crate) service_namespace: String,
-    pub(crate) instance_id: String,
-}
-
-impl Shared {
-    pub(crate) fn new(settings: Settings) -> Self {
-        Shared {
-            table: OpenTable::new(settings.report_after),
-            settings,
-            origin: Instant::now(),
-            owner: Owner::this(),
-            identity: OnceLock::new(),
-            woken: Notify::new(),
-            stopping: AtomicBool::new(false),
-            stopped: Mutex::new(false),
-            has_stopped: Condvar::new(),
-            flush_asked: Notify::new(),
-            flushes: Mutex::default(),
-            has_flushed: Condvar::new(),
-            connection: AtomicU8::new(0),
-            sessions: AtomicU64::new(0),
-            started_sent: AtomicU64::new(0),
-            finished_sent: AtomicU64::new(0),
-            probes_dropped: AtomicU64::new(0),
-        }
-    }
-
-    /// The time by the clock of this agent.
-    pub(crate) fn now(&self) -> Duration {
-        self.origin.elapsed()
-    }
-
-    /// Says who this instance is. The first to say so is believed: an instance does not become another one.
-    pub(crate) fn identify(&self, identity: Identity) {
-        drop(self.identity.set(identity));
-        self.wake();
-    }
-
-    pub(crate) fn stop(&self) {
-        self.stopping.store(true, Relaxed);
-        self.wake();
-    }
-
-    /// The reporter has something to look at. In a forked child there is none, and what wakes it may be locked for good.
-    fn wake(&self) {
-        if self.owner.is_here() {
-            self.woken.notify_one();
-        }
-    }
-
-    pub(crate) fn is_stopping(&self) -> bool {
-        self.stopping.load(Relaxed)
-    }
-
-    /// Waits until the reporter has said goodbye, or has nobody to say it to. Returns whether it has. In a forked child
-    /// there is nothing to wait for.
-    pub(crate) fn wait_stopped(&self, within: Duration) -> bool {
-        if !self.owner.is_here() {
-            return true;
-        }
-        let stopped = self.stopped.lock().unwrap_or_else(PoisonError::into_inner);
-        let waited = self
-            .has_stopped
-            .wait_timeout_while(stopped, within, |stopped| !*stopped);
-        *waited.unwrap_or_else(PoisonError::into_inner).0
-    }
-
-    /// Waits until everything that is due by now has been handed to the connection. Returns whether it has. Without a
-    /// connection there is nothing to hand over: the next one begins with the open set.
-    pub(crate) fn flush(&self, within: Duration) -> bool {
-        let is_pending = || self.connection() == Connection::Connected && !self.is_stopping();
-        if !self.owner.is_here() || !is_pending() {
-            return true;
-        }
-        let mut flushes = self.flushes.lock().unwrap_or_else(PoisonError::into_inner);
-        flushes.wanted += 1;
-        let mine = flushes.wanted;
-        self.flush_asked.notify_one();
-        let waited = self
-            .has_flushed
-            .wait_timeout_while(flushes, within, |flushes| flushes.done < mine && is_pending());
-        let flushes = waited.unwrap_or_else(PoisonError::into_inner).0;
-        flushes.done >= mine || !is_pending()
-    }
-
-    /// How many flushes somebody has wanted so far.
-    fn flushes_wanted(&self) -> u64 {
-        self.flushes.lock().unwrap_or_else(PoisonError::into_inner).wanted
-    }
-
-    fn flushed(&self, wanted: u64) {
-        let mut flushes = self.flushes.lock().unwrap_or_else(PoisonError::into_inner);
-        if flushes.done < wanted {
-            flushes.done = wanted;
-            self.has_flushed.notify_all();
-        }
-    }
-
-    pub(crate) fn counters(&self) -> Counters {
-        let mut dropped = self.table.dropped();
-        dropped.probes = self.probes_dropped.load(Relaxed);
-        Counters {
-            captured: self.table.captured(),
-            open: self.table.open_count(),
-            reported: self.started_sent.load(Relaxed),
-            finished: self.finished_sent.load(Relaxed),
-            sessions: self.sessions.load(Relaxed),
-            connection: self.connection(),
-            dropped,
-        }
-    }
-
-    fn connection(&self) -> Connection {
-        match self.connection.load(Relaxed) {
-            0 => Connection::Connecting,
-            1 => Connection::Connected,
-            _ => Connection::Closed,
-        }
-    }
-
-    fn set_connection(&self, connection: Connection) {
-        // Whoever waits for a flush looks at it under this lock.
-        let _flushes = self.flushes.lock().unwrap_or_else(PoisonError::into_inner);
-        self.connection.store(connection as u8, Relaxed);
-        self.has_flushed.notify_all();
-    }
-
-    fn count(&self, before: Sent, after: Sent) {
-        self.started_sent.fetch_add(after.started - before.started, Relaxed);
-        self.finished_sent.fetch_add(after.finished - before.finished, Relaxed);
-    }
-
-    async fn until_stopping(&self) {
-        while !self.is_stopping() {
-            self.woken.notified().await;
-        }
-    }
-}
 
 /// How to reach the collector. `None` if the text is no URL.
 pub(crate) fn endpoint(upstream: &str) -> Option<Endpoint> {
@@ -266,10 +83,7 @@ struct Stopped<'a> {
 
 impl Drop for Stopped<'_> {
     fn drop(&mut self) {
-        self.shared.table.end_session();
-        self.shared.set_connection(Connection::Closed);
-        *self.shared.stopped.lock().unwrap_or_else(PoisonError::into_inner) = true;
-        self.shared.has_stopped.notify_all();
+        self.shared.reporter_stopped();
     }
 }
 
@@ -315,21 +129,14 @@ impl Reporter<'_> {
 
     /// Waits until it is known who this instance is. `None` if the agent is to stop before.
     async fn instance(&self) -> Option<Instance> {
-        loop {
-            if self.shared.is_stopping() {
-                return None;
-            }
-            if let Some(identity) = self.shared.identity.get().cloned() {
-                return Some(Instance {
-                    service_name: identity.service_name,
-                    service_namespace: identity.service_namespace,
-                    instance_id: identity.instance_id,
-                    incarnation: rand::random(),
-                    process: Process::this(),
-                });
-            }
-            self.shared.woken.notified().await;
-        }
+        let identity = self.shared.identity().await?;
+        Some(Instance {
+            service_name: identity.service_name,
+            service_namespace: identity.service_namespace,
+            instance_id: identity.instance_id,
+            incarnation: rand::random(),
+            process: Process::this(),
+        })
     }
 
     /// One session, from connecting to its end.
@@ -383,7 +190,7 @@ impl Reporter<'_> {
         loop {
             let is_time = tokio::select! {
                 _ = flush.tick() => true,
-                () = self.shared.flush_asked.notified() => true,
+                () = self.shared.flush_asked() => true,
                 () = sleep(FLUSH_LOOKS), if done < begun => false,
                 message = incoming.message() => match message? {
                     Some(message) => {
@@ -428,13 +235,8 @@ impl Reporter<'_> {
 
     fn hear(&self, message: FromCollector, conversation: &mut Conversation) {
         match conversation.hear(message, &self.shared.table, self.shared.now()) {
-            Heard::Welcome => {
-                self.shared.sessions.fetch_add(1, Relaxed);
-                self.shared.set_connection(Connection::Connected);
-            }
-            Heard::ProbeDropped => {
-                self.shared.probes_dropped.fetch_add(1, Relaxed);
-            }
+            Heard::Welcome => self.shared.welcomed(),
+            Heard::ProbeDropped => self.shared.probe_dropped(),
             Heard::Other => {}
         }
     }

@@ -165,8 +165,12 @@ impl CallBuilder<'_> {
     #[inline]
     pub fn timeout(mut self, timeout: Duration) -> Self {
         // Rounded up, since 0 would mean that it never gives up; and attributes are signed.
-        let millis = timeout.as_nanos().div_ceil(1_000_000).clamp(1, i64::MAX as u128);
-        self.draft.facts.timeout_ms = millis as u64;
+        let below_a_second = timeout.subsec_nanos().div_ceil(1_000_000);
+        let millis = timeout
+            .as_secs()
+            .saturating_mul(1000)
+            .saturating_add(below_a_second.into());
+        self.draft.facts.timeout_ms = millis.clamp(1, i64::MAX.cast_unsigned());
         self
     }
 
