@@ -41,6 +41,7 @@ impl CaptureProcessor {
     }
 
     /// What a helper knows of the span that it is starting.
+    #[inline]
     fn prepared(&self, span: &SpanContext, cx: &Context) -> Option<Record> {
         let taken = Taken {
             agent: self.running.number(),

@@ -81,6 +81,7 @@ impl<'a> Draft<'a> {
 const ATTRIBUTES: usize = 4;
 
 /// The facts as attributes, so that whatever else exports the span sees them too.
+#[inline]
 fn attributes_of(facts: &Facts, kind: &SpanKind) -> Vec<KeyValue> {
     let mut attributes = Vec::with_capacity(ATTRIBUTES);
     let mut say = |key: &'static str, value: Value| attributes.push(KeyValue::new(key, value));

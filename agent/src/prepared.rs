@@ -56,6 +56,7 @@ pub(crate) fn with_facts<S>(facts: Facts, parent: &Context, start: impl FnOnce()
 }
 
 /// The facts of a span that is being started in `parent`, if a helper does so. Only the first to ask gets them.
+#[inline]
 pub(crate) fn take(parent: &Context, taken: Taken) -> Option<Facts> {
     let take = |starting: &RefCell<Option<Starting>>| {
         let mut starting = starting.try_borrow_mut().ok()?;

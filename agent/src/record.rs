@@ -151,6 +151,7 @@ impl Facts {
     }
 
     /// Keeps to the limits of the stream, and to texts that say something.
+    #[inline]
     pub(crate) fn bound(&mut self) {
         bound(&mut self.name);
         self.subject.bound();

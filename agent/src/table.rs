@@ -120,6 +120,7 @@ impl OpenTable {
     }
 
     /// A span starts. Its parent is still the one that the span itself names.
+    #[inline]
     pub(crate) fn start(&self, mut record: Record, now: Duration) {
         let role = record.facts.role;
         let above = self.above(record.parent_span_id, record.parent_is_remote);
@@ -165,8 +166,8 @@ impl OpenTable {
             .shard(span_id)
             .and_then(|mut shard| shard.end(span_id, outcome, &clock));
         let Some(ended) = ended else { return };
-        if ended.record.facts.role == Role::Handle {
-            self.acceptances.end(self.owner, Serves::of(&ended.record), clock());
+        if let Some(serves) = ended.serves {
+            self.acceptances.end(self.owner, serves, clock());
         }
         if ended.finishes_lost > 0 {
             self.counts.finishes_dropped.fetch_add(ended.finishes_lost, Relaxed);
@@ -175,7 +176,7 @@ impl OpenTable {
         if let Some(inherits) = ended.inherits {
             let itself = Link {
                 span_id,
-                name: ended.record.facts.name,
+                name: inherits.name,
                 reported: inherits.reported,
             };
             self.link(inherits.call, inherits.links.into_iter().chain([itself]));

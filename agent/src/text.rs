@@ -61,6 +61,7 @@ impl Text {
     }
 
     /// As a name of a span. Only a shared one is copied.
+    #[inline]
     pub(crate) fn to_name(&self) -> Cow<'static, str> {
         match &self.0 {
             Repr::Static(text) => Cow::Borrowed(text),
@@ -69,6 +70,7 @@ impl Text {
     }
 
     /// As a value of an attribute. Cloning it costs no allocation either.
+    #[inline]
     pub(crate) fn into_value(self) -> StringValue {
         match self.0 {
             Repr::Static(text) => StringValue::from(text),

@@ -8,6 +8,7 @@ use std::time::Duration;
 use opentelemetry::StringValue;
 use standoff_protocol::stream::{self, Finished, Role, Started};
 
+use super::acceptances::Serves;
 use super::keys::IdMap;
 use super::parents::Above;
 use super::slots::Slots;
@@ -95,7 +96,8 @@ pub(crate) struct Link {
 /// A span that has just ended.
 #[derive(Debug)]
 pub(crate) struct Ended {
-    pub(crate) record: Record,
+    /// What it has served, if it was a handle.
+    pub(crate) serves: Option<Serves>,
     /// A call has ended within another one, whose handler may have it, or what was beneath it, as its parent.
     pub(crate) inherits: Option<Inherits>,
     /// Finishes that there was no room for.
@@ -107,6 +109,8 @@ pub(crate) struct Ended {
 pub(crate) struct Inherits {
     /// The call around it, to which they go, as does a link to the ended call itself.
     pub(crate) call: u64,
+    /// The name of the ended call.
+    pub(crate) name: StringValue,
     /// As [`Link::reported`], of the ended call.
     pub(crate) reported: u64,
     pub(crate) links: Vec<Link>,
@@ -199,6 +203,7 @@ impl Shard {
     }
 
     /// A span ends. `None` if it was none of a call, handle, hold and member.
+    #[inline]
     pub(crate) fn end(&mut self, span_id: u64, outcome: Outcome, clock: impl Fn() -> Duration) -> Option<Ended> {
         let Some(open) = self.open.remove(span_id) else {
             if self.passed.contains_key(&span_id) {
@@ -220,10 +225,12 @@ impl Shard {
                 finishes_lost += self.finish(link.span_id, stream::Outcome::Finished);
             }
         }
+        let serves = (open.role() == Role::Handle).then(|| Serves::of(&open.record));
         let mut links = open.links;
         let inherits = match (open.above, open.record.facts.role) {
             (Above::Call(call), Role::Call) if !open.record.facts.detached => Some(Inherits {
                 call,
+                name: open.record.facts.name,
                 reported: open.reported,
                 links,
             }),
@@ -234,7 +241,7 @@ impl Shard {
             }
         };
         Some(Ended {
-            record: open.record,
+            serves,
             inherits,
             finishes_lost,
         })
