@@ -28,6 +28,16 @@ const OUTGOING_MAX: usize = 16;
 /// How long an attempt to connect may take, for transports that set themselves no limit.
 const CONNECT_WITHIN: Duration = Duration::from_secs(5);
 
+/// How often HTTP/2 asks a collector whether it is there, and how long it may take to answer: a dead link is found out within
+/// the lease of instances, since what TCP sends again by itself comes ever later the longer the link was dead.
+const ALIVE_EVERY: Duration = Duration::from_secs(1);
+/// See [`ALIVE_EVERY`].
+const ALIVE_WITHIN: Duration = Duration::from_secs(2);
+
+/// How long an attempt over gRPC may take. With the longest wait between two it makes one second, in which a collector that
+/// can be reached again is to be told everything.
+const GRPC_CONNECT_WITHIN: Duration = Duration::from_millis(500);
+
 /// Why a connection to an upstream has ended, or did not come about.
 pub type Lost = Box<dyn std::error::Error + Send + Sync>;
 
@@ -92,7 +102,11 @@ impl Grpc {
     pub fn new(url: &str) -> Result<Self, NotAUrl> {
         let endpoint = settings::is_url(url).then(|| reporter::endpoint(url)).flatten();
         Ok(Self {
-            endpoint: endpoint.ok_or_else(|| NotAUrl(url.to_owned()))?,
+            endpoint: endpoint
+                .ok_or_else(|| NotAUrl(url.to_owned()))?
+                .connect_timeout(GRPC_CONNECT_WITHIN)
+                .http2_keep_alive_interval(ALIVE_EVERY)
+                .keep_alive_timeout(ALIVE_WITHIN),
             url: url.to_owned(),
         })
     }
