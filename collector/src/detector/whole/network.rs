@@ -100,6 +100,14 @@ pub(super) struct Counts {
     pub(super) repeated: usize,
 }
 
+impl Counts {
+    pub(super) fn add(&mut self, other: &Self) {
+        self.sent += other.sent;
+        self.lost += other.lost;
+        self.repeated += other.repeated;
+    }
+}
+
 #[derive(Debug)]
 pub(super) struct Network {
     pub(super) weather: Weather,

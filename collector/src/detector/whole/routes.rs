@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use prost::Message as _;
 use standoff_agent::sans_io::{CONNECT_WITHIN, Standing, WELCOME_WITHIN};
-use standoff_protocol::stream::{FromCollector, FromInstance, FromRelay, MESSAGE_BYTES_MAX, from_instance, from_relay};
+use standoff_protocol::stream::{FromCollector, MESSAGE_BYTES_MAX, from_instance};
 
 use super::collector::Out;
 use super::network::{Delivery, Frame, LinkId, Node, Way};
@@ -23,7 +23,7 @@ impl Whole {
     }
 
     /// A new link between the two, or an attempt that fails.
-    fn reach(&mut self, node: Node, to: usize, server: Node, attempt: u64) -> Option<LinkId> {
+    pub(super) fn reach(&mut self, node: Node, to: usize, server: Node, attempt: u64) -> Option<LinkId> {
         let is_unreachable = self.cut_off_until.get(&node).is_some_and(|until| *until > self.now);
         if is_unreachable || !self.is_up(server) {
             let after = if is_unreachable {
@@ -53,40 +53,6 @@ impl Whole {
         self.hosts[number].link = Some(link);
         self.agenda.add(self.now + WELCOME_WITHIN, Event::AcceptBy(link));
         self.send(link, Way::Up, hello.encode_to_vec(), None);
-    }
-
-    fn connect_relay(&mut self, number: usize, to: usize) {
-        let Some(relay) = &mut self.relays[number] else { return };
-        let upstream = &mut relay.upstreams[to];
-        if upstream.link.is_some() {
-            return;
-        }
-        upstream.attempt += 1;
-        upstream.retry.begin(self.now);
-        let attempt = upstream.attempt;
-        let Some(link) = self.reach(Node::Relay(number), to, Node::Collector(to), attempt) else {
-            return;
-        };
-        if let Some(relay) = &mut self.relays[number] {
-            relay.upstreams[to].link = Some(link);
-            relay.upstream_connected(self.now, to);
-        }
-        self.relay_spoke(number);
-    }
-
-    /// A connection of a relay to a collector has ended, or could not be made.
-    fn lose_upstream(&mut self, number: usize, to: usize) {
-        let jitter = self.random.below(1000) as f64 / 1000.0;
-        let Some(relay) = &mut self.relays[number] else { return };
-        let upstream = &mut relay.upstreams[to];
-        upstream.attempt += 1;
-        let again = self.now + upstream.retry.end(self.now, jitter);
-        self.agenda.add(again, Event::Connect(Node::Relay(number), to));
-        if let Some(link) = upstream.link.take() {
-            relay.upstream_disconnected(self.now, to);
-            self.close(link, Way::Up);
-            self.relay_spoke(number);
-        }
     }
 
     fn is_up(&self, node: Node) -> bool {
@@ -119,21 +85,21 @@ impl Whole {
         }
     }
 
-    fn send(&mut self, link: LinkId, way: Way, message: Vec<u8>, batch: Option<u64>) {
+    pub(super) fn send(&mut self, link: LinkId, way: Way, message: Vec<u8>, batch: Option<u64>) {
         assert!(message.len() <= MESSAGE_BYTES_MAX, "messages are bounded");
         for delivery in self.network.send(self.now, link, way, message, batch) {
             self.agenda.add(delivery.at, Event::Deliver(delivery));
         }
     }
 
-    fn put(&mut self, link: LinkId, way: Way, frame: Frame) {
+    pub(super) fn put(&mut self, link: LinkId, way: Way, frame: Frame) {
         if let Some(delivery) = self.network.put(self.now, link, way, frame) {
             self.agenda.add(delivery.at, Event::Deliver(delivery));
         }
     }
 
     /// A side lets go of its end of a link.
-    fn close(&mut self, link: LinkId, side: Way) {
+    pub(super) fn close(&mut self, link: LinkId, side: Way) {
         if let Some(delivery) = self.network.close(self.now, link, side) {
             self.agenda.add(delivery.at, Event::Deliver(delivery));
         }
@@ -165,86 +131,6 @@ impl Whole {
                 Node::Relay(number) => self.relay_spoke(number),
             }
         }
-    }
-
-    fn relay_hears(&mut self, number: usize, link: LinkId, frame: Frame) {
-        let Some(relay) = &mut self.relays[number] else { return };
-        match frame {
-            Frame::Message(bytes) => {
-                if let Some(Out::Accepted) = relay.hear_instance(self.now, link, &bytes) {
-                    self.put(link, Way::Down, Frame::Accepted);
-                }
-            }
-            Frame::End => {
-                relay.disconnect(self.now, link);
-                self.network.abandon(link, Way::Down);
-            }
-            Frame::Accepted => {}
-        }
-        self.relay_spoke(number);
-    }
-
-    fn relay_hears_collector(&mut self, number: usize, link: LinkId, frame: Frame) {
-        let Some(relay) = &mut self.relays[number] else { return };
-        let Some(to) = relay.upstreams.iter().position(|it| it.link == Some(link)) else {
-            return;
-        };
-        match frame {
-            Frame::Message(bytes) => relay.hear_upstream(self.now, to, &bytes),
-            Frame::End => self.lose_upstream(number, to),
-            Frame::Accepted => {}
-        }
-        self.relay_spoke(number);
-    }
-
-    /// What a relay has to say goes on its way, as far as there is room.
-    pub(super) fn relay_spoke(&mut self, number: usize) {
-        let Some(relay) = &mut self.relays[number] else { return };
-        let hung_up = std::mem::take(&mut relay.hung_up);
-        for to in hung_up {
-            self.say("the relay hangs up", &(number, to));
-            self.lose_upstream(number, to);
-        }
-        let Some(relay) = &mut self.relays[number] else { return };
-        let links: Vec<Option<LinkId>> = relay.upstreams.iter().map(|it| it.link).collect();
-        for link in relay.links() {
-            while self.network.has_room(link, Way::Down) {
-                let relay = self.relays[number].as_mut();
-                match relay.and_then(|it| it.next_outgoing(link)) {
-                    Some(Out::Message(bytes)) => self.send(link, Way::Down, bytes, None),
-                    Some(Out::End) => {
-                        if let Some(relay) = &mut self.relays[number] {
-                            relay.disconnect(self.now, link);
-                        }
-                        self.close(link, Way::Down);
-                        break;
-                    }
-                    Some(Out::Accepted) | None => break,
-                }
-            }
-        }
-        for (to, link) in links.into_iter().enumerate() {
-            let Some(link) = link else { continue };
-            while self.network.has_room(link, Way::Up) {
-                let relay = self.relays[number].as_mut();
-                let Some(message) = relay.and_then(|it| it.next_upstream(self.now, to)) else {
-                    break;
-                };
-                self.say("relay says", &(number, to, &message));
-                let batch = is_batch(&message).then_some(message.channel);
-                self.send(link, Way::Up, message.encode_to_vec(), batch);
-            }
-        }
-    }
-
-    /// The operating system of a relay that was killed hangs up.
-    pub(super) fn hang_up_for_the_dead(&mut self, id: LinkId) {
-        if let Some(link) = self.network.get_mut(id) {
-            link.cut = Some(link.cut.unwrap_or(self.now));
-        }
-        self.network.abandon(id, Way::Up);
-        let at = self.now + self.random.ms(1000);
-        self.agenda.add(at, Event::Notice(id, Way::Down));
     }
 
     fn instance_hears(&mut self, number: usize, link: LinkId, frame: Frame) {
@@ -483,11 +369,4 @@ impl Whole {
         }
         self.check_what_is_published(number);
     }
-}
-
-fn is_batch(message: &FromRelay) -> bool {
-    let Some(from_relay::Message::Instance(FromInstance { message: Some(message) })) = &message.message else {
-        return false;
-    };
-    matches!(message, from_instance::Message::Batch(_))
 }
