@@ -17,7 +17,7 @@ use crate::{CaptureProcessor, CaptureSampler, Counters};
 /// The library at work in this process. Cheap to clone; all clones are the same agent.
 ///
 /// It says goodbye when it is [shut down](Agent::shutdown), when its tracer provider is, or when nobody holds it, its
-/// clones or its processor any more.
+/// clones, its processor or its sampler any more.
 #[derive(Clone, Debug)]
 pub struct Agent {
     running: Arc<Running>,
