@@ -194,16 +194,7 @@ impl Whole {
             self.run_until(next);
             assert!(self.now < START + RUN_MAX, "the script does not come to rest");
         }
-        let quiet = self.now.max(self.undisturbed_at());
-        self.run_until(
-            quiet
-                + SETTLE
-                + if self.mishaps.counts.lost_hosts > 0 {
-                    FORGET_AFTER
-                } else {
-                    Duration::ZERO
-                },
-        );
+        self.settle();
         self.check_that_all_is_known();
         let changes = self.world.give_up_after(self.now, PATIENCE);
         self.tell(changes);
