@@ -366,6 +366,8 @@ pub(crate) struct Bench {
 pub(crate) enum BenchWhat {
     /// The time from the call that closes a cycle to the firing alert, as a reader of the API's events sees it.
     Delay(Delay),
+    /// The time from a collector's return until it knows again what is open everywhere, and until its alerts fire again.
+    Rebuild(Rebuild),
     /// The memory of a relay with many open calls, and how soon a collector knows them all.
     Relay(RelayBench),
 }
@@ -395,6 +397,30 @@ pub(crate) struct Delay {
     /// Put a relay between the services and the collector.
     #[arg(long, env = "STANDOFF_RELAY", value_parser = BoolishValueParser::new())]
     pub(crate) relay: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Rebuild {
+    #[command(flatten)]
+    pub(crate) _config: Config,
+    /// How many calls are open, in all instances together.
+    #[arg(long, value_name = "N", env = "STANDOFF_WAITS", default_value_t = 100_000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub(crate) waits: u32,
+    /// How many instances there are, each with a connection of its own.
+    #[arg(long, value_name = "N", env = "STANDOFF_INSTANCES", default_value_t = 10, value_parser = clap::value_parser!(u32).range(3..=1000))]
+    pub(crate) instances: u32,
+    /// How many deadlocks there are among the calls, of two each.
+    #[arg(long, value_name = "N", env = "STANDOFF_DEADLOCKS", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub(crate) deadlocks: u32,
+    /// How often the collector goes away and returns.
+    #[arg(long, value_name = "N", env = "STANDOFF_RUNS", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub(crate) runs: u32,
+    /// How long it stays away. After two seconds the library's waits between attempts are as long as they get.
+    #[arg(long, value_name = "TIME", env = "STANDOFF_AWAY", default_value = "2s", value_parser = duration)]
+    pub(crate) away: Duration,
+    /// How long a call must have been open to be reported.
+    #[arg(long, value_name = "TIME", env = "STANDOFF_REPORT_AFTER", default_value = "20ms", value_parser = duration)]
+    pub(crate) report_after: Duration,
 }
 
 /// Times as people write them: `20ms`, `1.5s`, `10m`; `0` needs no unit.

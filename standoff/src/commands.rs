@@ -16,6 +16,7 @@ use tracing_subscriber::EnvFilter;
 
 use crate::cli::{BenchWhat, Cli, Log, Subcommand};
 use crate::exit::{Exit, Failure};
+use crate::lines::{self, Lines};
 
 /// Runs the subcommand to its end.
 pub(crate) fn run(cli: Cli) -> anyhow::Result<Exit> {
@@ -33,11 +34,13 @@ pub(crate) fn run(cli: Cli) -> anyhow::Result<Exit> {
             Subcommand::Bench(options) => match options.what {
                 BenchWhat::Delay(options) => bench::delay(options).await,
                 BenchWhat::Relay(options) => bench::relay::run(options).await,
+                BenchWhat::Rebuild(options) => bench::rebuild(options).await,
             },
         }
     });
     // A thread that is stuck in a terminal read must not keep the process.
     runtime.shutdown_background();
+    lines::finish();
     exit
 }
 
@@ -50,9 +53,8 @@ fn log(options: &Log) -> anyhow::Result<()> {
         .map_err(|error| Failure::Usage(format!("--log {:?} is not a filter: {error}", options.filter)))?;
     let subscriber = tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        // A line that cannot be written, because the disk is full, is lost. To say so would be to write to the same place,
-        // and to fail in that is to panic.
+        .with_writer(Lines::to_standard_error(options.json)?)
+        // To say that a line could not be formatted would be to write to the same place.
         .log_internal_errors(false)
         .with_ansi(std::io::stderr().is_terminal());
     let installed = if options.json {

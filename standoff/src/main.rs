@@ -7,6 +7,7 @@ mod cli;
 mod commands;
 mod config;
 mod exit;
+mod lines;
 mod watch;
 
 use std::process::ExitCode;

@@ -1,5 +1,6 @@
 //! `standoff bench`: figures about standoff, measured on the real thing.
 
+mod rebuild;
 pub(super) mod relay;
 
 use std::io::Write;
@@ -17,6 +18,8 @@ use super::collector;
 use crate::cli::Delay;
 use crate::exit::Exit;
 use crate::watch::Watch;
+
+pub(super) use rebuild::rebuild;
 
 /// An alert that has not come by then will not come.
 const GIVE_UP_AFTER: Duration = Duration::from_secs(10);

@@ -125,6 +125,40 @@ async fn the_bench_prints_its_figures() {
 }
 
 #[tokio::test]
+async fn the_bench_of_returns_prints_its_figures() {
+    let args = "bench rebuild --waits 300 --instances 3 --deadlocks 2 --runs 2 --away 100ms";
+    let args: Vec<&str> = args.split(' ').collect();
+    let mut bench = Running::start("bench", standoff(&args));
+    assert_eq!(bench.ends().await.code(), Some(0), "{}", bench.log());
+    let out = bench.out();
+    let rows: Vec<&str> = out.lines().skip(2).map(|line| line.trim_start()).collect();
+    assert!(out.starts_with("301 waits of 3 instances "), "{out}");
+    for (row, name) in rows.iter().zip(["listens", "knows all", "alerts fire"]) {
+        assert!(row.starts_with(name), "{out}");
+    }
+    assert_eq!(rows.len(), 3, "{out}");
+}
+
+#[tokio::test]
+async fn a_full_disk_for_the_log_stops_no_collector() {
+    let (http, stream) = (free_address().to_string(), free_address().to_string());
+    let mut command = standoff(&["collector", "--http", &http, "--stream", &stream, "--log", "trace"]);
+    // Whoever writes there is told that the disk is full.
+    let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
+    let mut collector = command.stderr(full).spawn().unwrap();
+    let answered = async {
+        while reqwest::get(format!("http://{http}/api/v1/alerts")).await.is_err() {
+            tokio::task::yield_now().await;
+        }
+    };
+    let answered = tokio::time::timeout(std::time::Duration::from_secs(20), answered).await;
+    let has_ended = collector.try_wait().unwrap();
+    collector.kill().unwrap();
+    collector.wait().unwrap();
+    assert!(answered.is_ok() && has_ended.is_none(), "{has_ended:?}");
+}
+
+#[tokio::test]
 async fn wrong_usage_is_said_and_has_its_code() {
     for (args, message) in [
         (
