@@ -33,6 +33,9 @@ pub(crate) enum Said {
     Stop,
 }
 
+/// What ordinary spans have at least, so that the table of those that have ended is seldom too small, and never large.
+const BYTES_PER_SPAN: usize = 256;
+
 /// Signals that have been read so far.
 #[derive(Debug)]
 pub(crate) struct Collector {
@@ -53,9 +56,12 @@ pub(crate) struct Mark {
 }
 
 impl Collector {
-    pub(crate) fn new() -> Self {
+    /// For a request of so many bytes.
+    pub(crate) fn new(bytes: usize) -> Self {
+        let mut decoded = Decoded::default();
+        decoded.batch.finished.reserve(bytes / BYTES_PER_SPAN);
         Collector {
-            decoded: Decoded::default(),
+            decoded,
             first: None,
             spans: 0,
             said: Said::Trace,

@@ -31,7 +31,7 @@ pub enum DecodeError {
 ///
 /// If it cannot be read. Spans that make no sense are no error but are counted as rejected.
 pub fn traces(request: &[u8], format: Format) -> Result<Decoded, DecodeError> {
-    let mut out = Collector::new();
+    let mut out = Collector::new(request.len());
     match format {
         Format::Protobuf => protobuf::traces(request, &mut out)?,
         Format::Json => json::traces(request, Strictness::Otlp, &mut out)?,
@@ -45,7 +45,7 @@ pub fn traces(request: &[u8], format: Format) -> Result<Decoded, DecodeError> {
 ///
 /// If it cannot be read. A record that should carry a span and does not is no error but is counted as rejected.
 pub fn logs(request: &[u8], format: Format) -> Result<Decoded, DecodeError> {
-    let mut out = Collector::new();
+    let mut out = Collector::new(0);
     match format {
         Format::Protobuf => protobuf::logs(request, &mut out)?,
         Format::Json => json::logs(request, &mut out)?,

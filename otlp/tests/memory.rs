@@ -77,7 +77,7 @@ fn check_traces(name: &str, request: &[u8]) {
     check(name, request, |bytes| traces(bytes, Format::Protobuf).ok());
 }
 
-const MANY: u64 = 50_000;
+const MANY: u64 = 20_000;
 
 #[test]
 fn spans_that_have_ended() {

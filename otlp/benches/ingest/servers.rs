@@ -95,6 +95,12 @@ impl Subject for Ignoring {
     }
 }
 
+/// How long this thread has been on the processor: others who use the machine do not count.
+pub(crate) fn on_processor() -> Duration {
+    let time = clock_gettime(ClockId::ThreadCPUTime);
+    Duration::new(time.tv_sec.cast_unsigned(), u32::try_from(time.tv_nsec).unwrap())
+}
+
 /// A server that runs, and a client of it.
 pub(crate) struct Server {
     path: &'static str,
@@ -116,9 +122,7 @@ impl Server {
                 tell.send(listener.local_addr().unwrap()).unwrap();
                 let answer = async {
                     while let Some(question) = asked.recv().await {
-                        let time = clock_gettime(ClockId::ThreadCPUTime);
-                        let time = Duration::new(time.tv_sec.cast_unsigned(), u32::try_from(time.tv_nsec).unwrap());
-                        question.send(time).unwrap();
+                        question.send(on_processor()).unwrap();
                     }
                 };
                 tokio::join!(answer, S::serve(listener));
