@@ -2,7 +2,7 @@
 //!
 //! A task is one thread of control. Work that goes on in several futures of one task has to be marked, or a future that
 //! computes while another waits is taken for waiting too. A *branch* is such a future: it is a call of its task, and a
-//! task of its own ([`Spans::branch`], [`WaitGroup::branch`]). What it calls while it is polled is its own, whatever the
+//! task of its own ([`Spans::branch`](crate::Spans::branch), [`WaitGroup::branch`]). What it calls while it is polled is its own, whatever the
 //! other branches do.
 //!
 //! [`all`], [`any`] and [`quorum`] run like futures together. For futures of several types, or for a `select!` with
