@@ -25,12 +25,11 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use standoff_protocol::api::{Alert, LossCause, Resolution, Snapshot, Stats};
-use standoff_protocol::stream::{Batch, FromCollector, Heartbeat, ProbeAnswer, Process, Sight, Started};
+use standoff_protocol::stream::{self, Batch, FromCollector, Heartbeat, ProbeAnswer, Process, Sight, Started};
 use standoff_wait_graph::{Episodes, InstanceId, Limits, WaitGraph};
 
 use crate::alerts::{Alerts, EpisodeId};
 use crate::confirm::Confirmations;
-use crate::decode::DecodeError;
 use crate::departures::Departures;
 use crate::detector::evidence::Told;
 use crate::detector::judgement::{Confirmed, Suspect};
@@ -140,7 +139,7 @@ pub(crate) enum Effect {
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Refusal {
     #[error("the message does not keep to the protocol: {0}")]
-    Malformed(#[from] DecodeError),
+    Malformed(#[from] stream::Malformed),
     #[error("{INSTANCES_MAX} instances are connected already")]
     TooManyInstances,
     #[error("the open set has more than {OPEN_SET_SPANS_MAX} spans")]

@@ -5,11 +5,13 @@
 #[expect(missing_docs, clippy::allow_attributes, clippy::allow_attributes_without_reason, reason = "generated code")]
 #[rustfmt::skip]
 mod generated;
+mod check;
 pub mod codec;
 pub mod process;
 mod shape;
 mod sight;
 
+pub use check::{Malformed, check_spans};
 pub use codec::read;
 pub use generated::*;
 pub use shape::{REPEATED_MAX, Unreadable};

@@ -10,7 +10,7 @@
 
 mod attendance;
 mod channel;
-mod check;
+mod hello;
 mod house;
 mod instances;
 mod mirror;
@@ -23,7 +23,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use standoff_protocol::stream::{
-    FromCollector, FromInstance, FromRelay, Hello, PROTOCOL_VERSION, Process, Sight, ToRelay,
+    FromCollector, FromInstance, FromRelay, Hello, Malformed, PROTOCOL_VERSION, Process, Sight, ToRelay,
 };
 use tonic::Code;
 
@@ -31,7 +31,6 @@ use self::channel::End;
 use self::instances::Instances;
 use self::mirror::Kept;
 use self::upstreams::Upstream;
-pub use check::Malformed;
 pub use instances::InstanceNo;
 pub use mirror::{Limits, UPSTREAMS_MAX};
 pub use status::{InstanceStatus, Presence, Status, UpstreamStatus};

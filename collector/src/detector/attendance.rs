@@ -12,7 +12,7 @@ use standoff_wait_graph::{Event, InstanceId, SpanId};
 use super::judgement::resolution;
 use super::{Detector, Effect, HOUSEKEEPING_EVERY, LOOK_EVERY, Published, Refusal};
 use crate::confirm::Verdict;
-use crate::decode::{self, DecodeError};
+use crate::decode;
 use crate::describe;
 use crate::instances::{ConnectionId, Full, Identity, Order, Presence, TooLarge};
 use crate::known::{self, InstanceKey};
@@ -111,14 +111,9 @@ impl Detector {
     fn start_all(&mut self, now: Duration, connection: ConnectionId, id: InstanceId, spans: Vec<Started>) -> bool {
         let count = spans.len() as u64;
         self.events_total += count;
-        let decoded: Result<Vec<_>, DecodeError> = decode::check_count(spans.len()).and_then(|()| {
-            spans
-                .into_iter()
-                .map(|started| Ok((Event::Started(decode::span(id, now, started)?), Resolution::Finished)))
-                .collect()
-        });
-        match decoded {
-            Ok(events) => {
+        match decode::spans(id, now, spans) {
+            Ok(spans) => {
+                let events: Vec<_> = spans.map(|it| (Event::Started(it), Resolution::Finished)).collect();
                 self.apply_all(now, &events);
                 true
             }

@@ -4,20 +4,20 @@ use std::time::Duration;
 
 use standoff_protocol::stream::{
     Batch, Finished, FromCollector, FromInstance, Heartbeat, Hello, OpenSet, Outcome, PROTOCOL_VERSION, ProbeAnswer,
-    ResyncRequest, Sight, Started, Welcome, from_collector, from_instance,
+    ResyncRequest, Sight, Started, Welcome, check_spans, from_collector, from_instance,
 };
 
 use super::channel::{End, Noted};
 use super::instances::{Full, InstanceNo, Key, Order};
 use super::mirror::Taken;
-use super::{ConnectionId, Core, DEPARTED_MAX, Departed, Effect, Refusal, UpstreamId, check};
+use super::{ConnectionId, Core, DEPARTED_MAX, Departed, Effect, Refusal, UpstreamId, hello};
 
 impl Core {
     pub(super) fn connected(&mut self, now: Duration, connection: ConnectionId, hello: Hello) {
         if self.is_leaving {
             return self.effects.push(Effect::Refuse(connection, Refusal::ShuttingDown));
         }
-        if let Err(refusal) = check::hello(&hello) {
+        if let Err(refusal) = hello::check(&hello) {
             return self.effects.push(Effect::Refuse(connection, refusal));
         }
         let key = Key::of(&hello);
@@ -104,7 +104,7 @@ impl Core {
     }
 
     fn open_set(&mut self, now: Duration, connection: ConnectionId, no: InstanceNo, set: OpenSet) {
-        if let Err(malformed) = check::spans(&set.spans) {
+        if let Err(malformed) = check_spans(&set.spans) {
             return self.refuse(connection, malformed.into());
         }
         let Some(instance) = self.instances.get_mut(no) else {
@@ -130,7 +130,7 @@ impl Core {
     }
 
     fn batch(&mut self, now: Duration, connection: ConnectionId, no: InstanceNo, batch: Batch) {
-        if let Err(malformed) = check::spans(&batch.started) {
+        if let Err(malformed) = check_spans(&batch.started) {
             return self.refuse(connection, malformed.into());
         }
         let Some(instance) = self.instances.get_mut(no) else {

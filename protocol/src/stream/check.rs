@@ -1,11 +1,6 @@
-//! Whether a message keeps to the protocol. A collector would end the channel of one that does not, so the relay refuses
-//! it where it comes in.
+//! Whether spans keep to the protocol. Collector and relay refuse those that do not, for the same reasons.
 
-use standoff_protocol::stream::{
-    Hello, PROTOCOL_VERSION, RESOURCES_PER_SPAN_MAX, Role, SPANS_PER_MESSAGE_MAX, Started, TEXT_BYTES_MAX,
-};
-
-use super::Refusal;
+use super::{RESOURCES_PER_SPAN_MAX, Role, SPANS_PER_MESSAGE_MAX, Started, TEXT_BYTES_MAX};
 
 /// How long a trace id is, where there is one.
 const TRACE_ID_BYTES: usize = 16;
@@ -34,8 +29,12 @@ enum MalformedKind {
     TooManySpans(usize),
 }
 
-/// Checks the spans of one message.
-pub(super) fn spans(spans: &[Started]) -> Result<(), Malformed> {
+/// Checks the spans of one message: their number, and each of them.
+///
+/// # Errors
+///
+/// The first thing that the protocol does not allow.
+pub fn check_spans(spans: &[Started]) -> Result<(), Malformed> {
     if spans.len() > SPANS_PER_MESSAGE_MAX {
         return Err(Malformed {
             span_id: 0,
@@ -75,27 +74,6 @@ fn check(span: &Started) -> Result<(), MalformedKind> {
         if text.len() > TEXT_BYTES_MAX {
             return Err(MalformedKind::TextTooLong { field, len: text.len() });
         }
-    }
-    Ok(())
-}
-
-/// Checks how an instance introduces itself.
-pub(super) fn hello(hello: &Hello) -> Result<(), Refusal> {
-    if hello.protocol_version != PROTOCOL_VERSION {
-        return Err(Refusal::Version(hello.protocol_version));
-    }
-    let Some(instance) = hello.instance.as_ref().filter(|it| !it.instance_id.is_empty()) else {
-        return Err(Refusal::Nameless);
-    };
-    let host = instance.process.as_ref().map_or("", |process| &process.host);
-    let texts = [
-        instance.instance_id.as_str(),
-        &instance.service_name,
-        &instance.service_namespace,
-        host,
-    ];
-    if texts.iter().any(|text| text.len() > TEXT_BYTES_MAX) {
-        return Err(Refusal::NameTooLong);
     }
     Ok(())
 }
@@ -146,11 +124,11 @@ mod tests {
                 "span 0000000000000007: it names 33 resources; at most 32 are accepted",
             ),
         ];
-        assert_eq!(spans(&[call()]), Ok(()));
+        assert_eq!(check_spans(&[call()]), Ok(()));
         for (started, message) in cases {
-            assert_eq!(spans(&[call(), started]).unwrap_err().to_string(), message);
+            assert_eq!(check_spans(&[call(), started]).unwrap_err().to_string(), message);
         }
-        assert!(spans(&vec![call(); SPANS_PER_MESSAGE_MAX]).is_ok());
-        assert!(spans(&vec![call(); SPANS_PER_MESSAGE_MAX + 1]).is_err());
+        assert!(check_spans(&vec![call(); SPANS_PER_MESSAGE_MAX]).is_ok());
+        assert!(check_spans(&vec![call(); SPANS_PER_MESSAGE_MAX + 1]).is_err());
     }
 }
