@@ -146,6 +146,7 @@ impl Reporter<'_> {
             protocol_version: PROTOCOL_VERSION,
             instance: Some(instance.clone()),
             lease_ms: u32::try_from(lease.as_millis()).unwrap_or(u32::MAX),
+            cannot_be_asked: false,
         };
         let mut conversation = Conversation::new(hello, *heartbeat, *lease, self.shared.now());
         let (mut outgoing, queue) = mpsc::channel(OUTGOING_MAX);

@@ -114,6 +114,7 @@ impl Library {
             protocol_version: PROTOCOL_VERSION,
             instance: Some(self.instance.clone()),
             lease_ms: u32::try_from(self.lease.as_millis()).unwrap_or(u32::MAX),
+            cannot_be_asked: false,
         };
         self.retry.begin(now);
         let mut conversation = Conversation::new(hello, self.heartbeat, self.lease, now);

@@ -234,6 +234,7 @@ impl Session {
                     sequence: self.sequence,
                     started: taken.started,
                     finished: taken.finished,
+                    ended: Vec::new(),
                 }))
             }
         }

@@ -96,6 +96,7 @@ impl Relay {
             sequence: 1,
             started,
             finished: vec![],
+            ended: vec![],
         };
         self.instance_says(channel, from_instance::Message::Batch(batch)).await;
     }
@@ -191,6 +192,7 @@ fn introduction(name: &str, protocol_version: u32) -> from_instance::Message {
             ..Instance::default()
         }),
         lease_ms: 60_000,
+        cannot_be_asked: false,
     })
 }
 

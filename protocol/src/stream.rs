@@ -27,6 +27,10 @@ pub const MESSAGE_BYTES_MAX: usize = 4 << 20;
 /// [`MESSAGE_BYTES_MAX`] unless their texts are at their limits.
 pub const SPANS_PER_MESSAGE_MAX: usize = 512;
 
+/// The most [`Ended`] spans in one [`Batch`]: about 25 bytes each, so far under [`MESSAGE_BYTES_MAX`] unless they have
+/// conversations.
+pub const ENDED_PER_MESSAGE_MAX: usize = 1 << 13;
+
 /// The longest name, resource, target or conversation id, in bytes. The library cuts longer ones and the collector
 /// refuses them. Equals the limit on attribute values that we recommend to users.
 pub const TEXT_BYTES_MAX: usize = 1024;

@@ -126,6 +126,7 @@ fn session(now: Duration) -> Session {
             protocol_version: 1,
             instance: None,
             lease_ms: 3000,
+            cannot_be_asked: false,
         },
         HEARTBEAT,
         now,

@@ -364,5 +364,6 @@ pub(super) fn resolution(outcome: Outcome) -> Resolution {
         Outcome::Error => Resolution::Error,
         Outcome::Timeout => Resolution::Timeout,
         Outcome::Cancelled => Resolution::Cancelled,
+        Outcome::Expired => Resolution::InstanceLost,
     }
 }

@@ -148,6 +148,7 @@ impl Rig {
                 sequence,
                 started,
                 finished,
+                ended: vec![],
             },
         });
     }
@@ -625,6 +626,7 @@ fn a_connection_that_does_not_count_any_more_is_ended_and_not_left_to_talk_to_no
                 span_id: 0xc1,
                 outcome: Outcome::Error.into(),
             }],
+            ended: vec![],
         },
     });
     rig.step(Input::Disconnected { connection: live });

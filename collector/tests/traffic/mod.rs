@@ -5,9 +5,9 @@ use prost::Message as _;
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
 use standoff_protocol::stream::{
-    Acceptance, Batch, ChannelClosed, Finished, FromInstance, FromRelay, Goodbye, Heartbeat, Hello, Instance, Loss,
-    OpenSet, PROTOCOL_VERSION, ProbeAnswer, Process, REPEATED_MAX, RelayHeartbeat, RelayHello, Role,
-    SPANS_PER_MESSAGE_MAX, Started, WaitGroup, from_instance, from_relay,
+    Acceptance, Batch, ChannelClosed, ENDED_PER_MESSAGE_MAX, Ended, Finished, FromInstance, FromRelay, Goodbye,
+    Heartbeat, Hello, Instance, Loss, OpenSet, PROTOCOL_VERSION, ProbeAnswer, Process, REPEATED_MAX, RelayHeartbeat,
+    RelayHello, Role, SPANS_PER_MESSAGE_MAX, Started, WaitGroup, from_instance, from_relay,
 };
 
 /// How many acts a history has.
@@ -105,6 +105,7 @@ fn hello(random: &mut StdRng) -> from_instance::Message {
             ..Instance::default()
         }),
         lease_ms: if random.random_bool(0.2) { random.random() } else { 0 },
+        cannot_be_asked: random.random_bool(0.2),
     })
 }
 
@@ -131,6 +132,15 @@ fn instance_says(random: &mut StdRng, batches: &mut u64) -> from_instance::Messa
                     .map(|_| Finished {
                         span_id: id(random),
                         outcome: random.random_range(-1..6),
+                    })
+                    .collect(),
+                ended: (0..random.random_range(0..3))
+                    .map(|_| Ended {
+                        span_id: id(random),
+                        parent_span_id: id(random),
+                        parent_is_remote: random.random(),
+                        role: random.random_range(-1..6),
+                        conversation_id: name(random),
                     })
                     .collect(),
             })
@@ -312,6 +322,7 @@ pub(crate) fn greedy() -> Vec<(&'static str, Vec<u8>)> {
                 sequence: part + 1,
                 started,
                 finished: vec![],
+                ended: vec![],
             };
             says(
                 &mut acts,
@@ -422,6 +433,7 @@ pub(crate) fn lists() -> Vec<(&'static str, Vec<u8>)> {
             batch(Batch {
                 started: vec![full; SPANS_PER_MESSAGE_MAX],
                 finished: vec![Finished::default(); REPEATED_MAX],
+                ended: vec![Ended::default(); ENDED_PER_MESSAGE_MAX],
                 sequence: 1,
             }),
         ),

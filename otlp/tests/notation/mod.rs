@@ -27,6 +27,7 @@ fn finished_line(batch: &Batch, finished: &Finished) -> String {
         Outcome::Error => " in an error",
         Outcome::Timeout => " in a timeout",
         Outcome::Cancelled => ", cancelled",
+        Outcome::Expired => ", expired",
     };
     line += &parent(finished.parent_span_id, finished.parent_is_remote);
     if let Some(conversation) = &finished.conversation_id {

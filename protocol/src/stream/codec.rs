@@ -101,8 +101,9 @@ impl<U: Readable> Decoder for CountedDecoder<U> {
 #[cfg(test)]
 mod tests {
     use super::super::{
-        Acceptance, AcceptanceQuestion, Batch, Finished, Heartbeat, Loss, OpenSet, Probe, ProbeAnswer,
-        RESOURCES_PER_SPAN_MAX, SPANS_PER_MESSAGE_MAX, Started, from_collector, from_instance, from_relay, to_relay,
+        Acceptance, AcceptanceQuestion, Batch, ENDED_PER_MESSAGE_MAX, Ended, Finished, Heartbeat, Loss, OpenSet, Probe,
+        ProbeAnswer, RESOURCES_PER_SPAN_MAX, SPANS_PER_MESSAGE_MAX, Started, from_collector, from_instance, from_relay,
+        to_relay,
     };
     use super::shape::REPEATED_MAX;
     use super::*;
@@ -148,8 +149,21 @@ mod tests {
                 sequence: 1,
                 started: spans(started),
                 finished: vec![Finished::default(); finished],
+                ended: Vec::new(),
             })
         };
+        let ended = |count: usize| {
+            from_instance::Message::Batch(Batch {
+                ended: vec![Ended::default(); count],
+                ..Batch::default()
+            })
+        };
+        assert_eq!(reads(ended(ENDED_PER_MESSAGE_MAX)), Ok(()));
+        let too_many_ended = Unreadable::TooMany {
+            what: "ended spans",
+            most: ENDED_PER_MESSAGE_MAX,
+        };
+        assert_eq!(reads(ended(ENDED_PER_MESSAGE_MAX + 1)), Err(too_many_ended));
         assert_eq!(reads(batch(SPANS_PER_MESSAGE_MAX, REPEATED_MAX)), Ok(()));
         assert_eq!(reads(batch(SPANS_PER_MESSAGE_MAX + 1, 0)), Err(too_many));
         let refused = |what| {

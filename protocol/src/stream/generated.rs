@@ -140,6 +140,10 @@ pub struct Hello {
     /// How long the instance is to be believed alive without news of it, in milliseconds. 0 leaves it to the collector.
     #[prost(uint32, tag = "3")]
     pub lease_ms: u32,
+    /// The instance takes part with telemetry of its own, which tells of it and answers nothing: no probe is sent to it, and
+    /// what it says is believed after the settle time instead.
+    #[prost(bool, tag = "4")]
+    pub cannot_be_asked: bool,
 }
 /// One running copy of a service.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -193,6 +197,10 @@ pub struct Batch {
     /// Applied before `started`, so that a wait that ends and the next one of the same task are never seen together.
     #[prost(message, repeated, tag = "3")]
     pub finished: ::prost::alloc::vec::Vec<Finished>,
+    /// Spans that have ended, and of whose start nothing was said. Only of instances that cannot be asked. Applied before
+    /// `started` too.
+    #[prost(message, repeated, tag = "4")]
+    pub ended: ::prost::alloc::vec::Vec<Ended>,
 }
 /// A span that is open. Sending the same span again changes nothing.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -262,6 +270,23 @@ pub struct Finished {
     pub span_id: u64,
     #[prost(enumeration = "Outcome", tag = "2")]
     pub outcome: i32,
+}
+/// A span that has ended before anything was said of it. Nothing is opened by it, but it may stand between a handler and
+/// the call that this answers, or be such a handler itself.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Ended {
+    #[prost(fixed64, tag = "1")]
+    pub span_id: u64,
+    /// The span above it. 0 if there is none.
+    #[prost(fixed64, tag = "2")]
+    pub parent_span_id: u64,
+    #[prost(bool, tag = "3")]
+    pub parent_is_remote: bool,
+    #[prost(enumeration = "Role", tag = "4")]
+    pub role: i32,
+    /// Of a handle: `messaging.message.conversation_id`. Empty if there is none.
+    #[prost(string, tag = "5")]
+    pub conversation_id: ::prost::alloc::string::String,
 }
 /// Sent at least once a heartbeat interval. Any message renews the lease.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -385,6 +410,8 @@ pub enum Outcome {
     Error = 1,
     Timeout = 2,
     Cancelled = 3,
+    /// Nobody knows: its source, which cannot be asked, has not spoken of it for as long as it is believed.
+    Expired = 4,
 }
 impl Outcome {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -397,6 +424,7 @@ impl Outcome {
             Self::Error => "OUTCOME_ERROR",
             Self::Timeout => "OUTCOME_TIMEOUT",
             Self::Cancelled => "OUTCOME_CANCELLED",
+            Self::Expired => "OUTCOME_EXPIRED",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -406,6 +434,7 @@ impl Outcome {
             "OUTCOME_ERROR" => Some(Self::Error),
             "OUTCOME_TIMEOUT" => Some(Self::Timeout),
             "OUTCOME_CANCELLED" => Some(Self::Cancelled),
+            "OUTCOME_EXPIRED" => Some(Self::Expired),
             _ => None,
         }
     }

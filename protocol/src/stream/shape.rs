@@ -1,6 +1,6 @@
 //! Where the lists of a message are, and a walk over the encoded bytes that counts them.
 
-use super::{RESOURCES_PER_SPAN_MAX, SPANS_PER_MESSAGE_MAX};
+use super::{ENDED_PER_MESSAGE_MAX, RESOURCES_PER_SPAN_MAX, SPANS_PER_MESSAGE_MAX};
 
 /// The most elements of any list but that of spans, over a whole message: what [`SPANS_PER_MESSAGE_MAX`] spans may name
 /// of resources. The library's messages and the collector's probes have far fewer.
@@ -22,12 +22,13 @@ enum List {
     Spans,
     Resources,
     Finishes,
+    Ended,
     Losses,
     Acceptances,
     Questions,
 }
 
-const LISTS: usize = 6;
+const LISTS: usize = 7;
 
 /// How deep messages are within one another: a span in an open set of an instance behind a relay.
 const DEPTH_MAX: usize = 4;
@@ -38,6 +39,7 @@ const OPEN_SET: Shape = Shape(&[(1, Field::List(List::Spans, &STARTED))]);
 const BATCH: Shape = Shape(&[
     (2, Field::List(List::Spans, &STARTED)),
     (3, Field::List(List::Finishes, &NOTHING)),
+    (4, Field::List(List::Ended, &NOTHING)),
 ]);
 const HEARTBEAT: Shape = Shape(&[(2, Field::List(List::Losses, &NOTHING))]);
 const PROBE_ANSWER: Shape = Shape(&[(3, Field::List(List::Acceptances, &NOTHING))]);
@@ -83,6 +85,7 @@ impl List {
             Self::Spans => "spans",
             Self::Resources => "resources",
             Self::Finishes => "finishes",
+            Self::Ended => "ended spans",
             Self::Losses => "losses",
             Self::Acceptances => "acceptances",
             Self::Questions => "questions",
@@ -92,6 +95,7 @@ impl List {
     fn most(self) -> usize {
         match self {
             Self::Spans => SPANS_PER_MESSAGE_MAX,
+            Self::Ended => ENDED_PER_MESSAGE_MAX,
             Self::Resources | Self::Finishes | Self::Losses | Self::Acceptances | Self::Questions => REPEATED_MAX,
         }
     }

@@ -328,6 +328,7 @@ impl Channel {
             sequence: self.sequence,
             started: filling.spans,
             finished,
+            ended: Vec::new(),
         }))
     }
 
@@ -356,6 +357,7 @@ impl Channel {
                 sequence: self.sequence,
                 started: Vec::new(),
                 finished: self.take_finished(),
+                ended: Vec::new(),
             };
             return self.say(now, Message::Batch(batch));
         }

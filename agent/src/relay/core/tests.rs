@@ -45,6 +45,7 @@ fn hello(name: &str) -> Hello {
             ..Instance::default()
         }),
         lease_ms: 0,
+        cannot_be_asked: false,
     }
 }
 
@@ -79,6 +80,7 @@ fn batch(sequence: u64, started: Vec<Started>, ended: &[u64]) -> from_instance::
         sequence,
         started,
         finished: ended.iter().copied().map(finished).collect(),
+        ended: vec![],
     })
 }
 

@@ -121,6 +121,7 @@ impl Library {
             sequence: self.sequence,
             started,
             finished,
+            ended: vec![],
         })
     }
 
