@@ -27,6 +27,9 @@ pub struct Times {
     pub lease: Duration,
     /// How old the queued calls of a core must be if a member that could serve them may just be joining.
     pub pool_settle: Duration,
+    /// How long a core must have rested on the same waits and units if an instance is concerned that cannot be asked: what
+    /// would refute it may still be on its way.
+    pub settle: Duration,
     /// After how long an unanswered probe is asked again.
     pub probe_timeout: Duration,
     /// After how long a silent instance is taken to be gone.
@@ -39,6 +42,7 @@ impl Default for Times {
             heartbeat: Duration::from_secs(1),
             lease: Duration::from_secs(3),
             pool_settle: Duration::from_millis(250),
+            settle: Duration::from_secs(1),
             probe_timeout: Duration::from_millis(500),
             forget_after: Duration::from_secs(600),
         }

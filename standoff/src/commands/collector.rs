@@ -21,6 +21,7 @@ pub(super) async fn run(options: cli::Collector) -> anyhow::Result<Exit> {
         pool_settle: options.pool_settle,
         probe_timeout: options.probe_timeout,
         forget_after: options.forget_after,
+        ..Times::default()
     };
     let settings = Settings {
         http: options.http,
