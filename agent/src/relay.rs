@@ -43,12 +43,19 @@ pub struct Settings {
     pub stream: SocketAddr,
     /// Where its status page and metrics are. `None` if nowhere.
     pub http: Option<SocketAddr>,
+    /// Where OTLP over gRPC listens. `None` if nowhere.
+    pub otlp_grpc: Option<SocketAddr>,
+    /// Where OTLP over HTTP listens. `None` if nowhere.
+    pub otlp_http: Option<SocketAddr>,
     /// Names the relay to collectors: its host, usually.
     pub name: String,
     /// How often to give a sign of life, and to want one of instances, unless a collector wants it more often.
     pub heartbeat: Duration,
     /// How long an instance that does not say so itself is believed alive without news.
     pub lease: Duration,
+    /// How long a span is believed open of which OTLP told the start, if nothing is said of it any more and it has no
+    /// timeout of its own.
+    pub max_open: Duration,
 }
 
 /// A relay that is running. Dropping it does not stop it; [`Relay::stop`] does.

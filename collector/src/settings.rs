@@ -11,6 +11,10 @@ pub struct Settings {
     pub http: SocketAddr,
     /// Where the native stream listens.
     pub stream: SocketAddr,
+    /// Where OTLP over gRPC listens. `None` if nowhere.
+    pub otlp_grpc: Option<SocketAddr>,
+    /// Where OTLP over HTTP listens. `None` if nowhere.
+    pub otlp_http: Option<SocketAddr>,
     /// Where the collector keeps what must survive it. Without it, a restarted collector does not know whom to wait
     /// for, and only gives everyone time to connect before it believes a pool exhausted.
     pub data_dir: Option<PathBuf>,
@@ -34,6 +38,9 @@ pub struct Times {
     pub probe_timeout: Duration,
     /// After how long a silent instance is taken to be gone.
     pub forget_after: Duration,
+    /// How long a span is believed open of which OTLP told the start, if nothing is said of it any more and it has no
+    /// timeout of its own.
+    pub max_open: Duration,
 }
 
 impl Default for Times {
@@ -45,6 +52,7 @@ impl Default for Times {
             settle: Duration::from_secs(1),
             probe_timeout: Duration::from_millis(500),
             forget_after: Duration::from_secs(600),
+            max_open: Duration::from_secs(600),
         }
     }
 }

@@ -269,6 +269,16 @@ pub enum LossCause {
     Instances,
     /// Instances that a relay had no room for.
     RelayInstances,
+    /// Events: spans that OTLP does not allow, and requests that cannot be read at all, each of which counts as one.
+    OtlpRejected,
+    /// Events: starts told by OTLP that there was no room for.
+    OtlpSpans,
+    /// Sources of OTLP that there was no room for.
+    OtlpSources,
+    /// Requests over OTLP that came while there was no room. Their senders were told to come again.
+    OtlpRequests,
+    /// Spans told by OTLP that are believed open no longer, since nothing was said of them for too long.
+    OtlpExpired,
     /// One that a later version knows.
     #[serde(other)]
     Other,
@@ -276,7 +286,7 @@ pub enum LossCause {
 
 impl LossCause {
     /// All that this version tells of.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 19] = [
         Self::LibrarySpans,
         Self::LibraryParents,
         Self::LibraryFinishes,
@@ -291,6 +301,11 @@ impl LossCause {
         Self::Probes,
         Self::Instances,
         Self::RelayInstances,
+        Self::OtlpRejected,
+        Self::OtlpSpans,
+        Self::OtlpSources,
+        Self::OtlpRequests,
+        Self::OtlpExpired,
     ];
 
     /// As the API writes it.
@@ -311,6 +326,11 @@ impl LossCause {
             Self::Probes => "probes",
             Self::Instances => "instances",
             Self::RelayInstances => "relay_instances",
+            Self::OtlpRejected => "otlp_rejected",
+            Self::OtlpSpans => "otlp_spans",
+            Self::OtlpSources => "otlp_sources",
+            Self::OtlpRequests => "otlp_requests",
+            Self::OtlpExpired => "otlp_expired",
             Self::Other => "other",
         }
     }
@@ -326,13 +346,18 @@ impl LossCause {
             | Self::Unknown
             | Self::Malformed
             | Self::OpenSets
-            | Self::GraphSpans => true,
+            | Self::GraphSpans
+            | Self::OtlpRejected
+            | Self::OtlpSpans => true,
             Self::GraphMemory
             | Self::Batches
             | Self::Resyncs
             | Self::Probes
             | Self::Instances
             | Self::RelayInstances
+            | Self::OtlpSources
+            | Self::OtlpRequests
+            | Self::OtlpExpired
             | Self::Other => false,
         }
     }

@@ -18,4 +18,8 @@ pub mod ports {
     pub const STREAM: &str = "127.0.0.1:4381";
     /// The relay's status page and metrics.
     pub const RELAY_HTTP: &str = "127.0.0.1:4382";
+    /// OTLP over gRPC, of collectors and relays. The port is that of the specification.
+    pub const OTLP_GRPC: &str = "127.0.0.1:4317";
+    /// OTLP over HTTP, likewise.
+    pub const OTLP_HTTP: &str = "127.0.0.1:4318";
 }

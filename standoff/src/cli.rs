@@ -85,6 +85,11 @@ pub(crate) struct Collector {
     /// After how long a silent instance is taken to be gone.
     #[arg(long, value_name = "TIME", env = "STANDOFF_FORGET_AFTER", default_value = "10m", value_parser = positive)]
     pub(crate) forget_after: Duration,
+    /// How long a deadlock must have lasted where somebody of it takes part with OTLP only, and cannot be asked.
+    #[arg(long, value_name = "TIME", env = "STANDOFF_SETTLE", default_value = "1s", value_parser = positive)]
+    pub(crate) settle: Duration,
+    #[command(flatten)]
+    pub(crate) otlp: Otlp,
     #[command(flatten)]
     pub(crate) log: Log,
 }
@@ -118,7 +123,23 @@ pub(crate) struct Agent {
     #[arg(long, value_name = "TIME", env = "STANDOFF_LEASE", default_value = "3s", value_parser = positive)]
     pub(crate) lease: Duration,
     #[command(flatten)]
+    pub(crate) otlp: Otlp,
+    #[command(flatten)]
     pub(crate) log: Log,
+}
+
+/// Where services report that take part with OpenTelemetry's protocol.
+#[derive(Debug, Args)]
+pub(crate) struct Otlp {
+    /// Where OTLP over gRPC listens, or `off`.
+    #[arg(long, value_name = "ADDRESS", env = "STANDOFF_OTLP_GRPC", default_value = ports::OTLP_GRPC, value_parser = address_or_off)]
+    pub(crate) otlp_grpc: MaybeAddress,
+    /// Where OTLP over HTTP listens, or `off`.
+    #[arg(long, value_name = "ADDRESS", env = "STANDOFF_OTLP_HTTP", default_value = ports::OTLP_HTTP, value_parser = address_or_off)]
+    pub(crate) otlp_http: MaybeAddress,
+    /// How long a span is believed open of which OTLP told the start, if nothing is said of it any more.
+    #[arg(long, value_name = "TIME", env = "STANDOFF_MAX_OPEN", default_value = "10m", value_parser = positive)]
+    pub(crate) max_open: Duration,
 }
 
 /// How to log.

@@ -23,9 +23,12 @@ pub(crate) fn settings() -> Settings {
     Settings {
         stream: ANY_PORT,
         http: Some(ANY_PORT),
+        otlp_grpc: None,
+        otlp_http: None,
         name: "relay".into(),
         heartbeat: Duration::from_secs(1),
         lease: Duration::from_secs(3),
+        max_open: Duration::from_secs(600),
     }
 }
 

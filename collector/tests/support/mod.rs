@@ -9,6 +9,8 @@ pub(crate) async fn started() -> Collector {
     let settings = Settings {
         http: any_port,
         stream: any_port,
+        otlp_grpc: None,
+        otlp_http: None,
         data_dir: None,
         times: Times::default(),
     };

@@ -26,9 +26,12 @@ pub(super) async fn run(options: cli::Agent) -> anyhow::Result<Exit> {
     let settings = Settings {
         stream: options.stream,
         http: options.http.0,
+        otlp_grpc: options.otlp.otlp_grpc.0,
+        otlp_http: options.otlp.otlp_http.0,
         name: name(options.name),
         heartbeat: options.heartbeat,
         lease: options.lease,
+        max_open: options.otlp.max_open,
     };
     let relay = Relay::start(settings, upstreams).await.map_err(failure)?;
     end.cancelled().await;

@@ -32,6 +32,8 @@ pub(super) async fn delay(options: Delay) -> anyhow::Result<Exit> {
     let settings = Settings {
         http: any_port,
         stream: any_port,
+        otlp_grpc: None,
+        otlp_http: None,
         data_dir: None,
         times: Times::default(),
     };

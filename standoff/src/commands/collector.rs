@@ -21,11 +21,14 @@ pub(super) async fn run(options: cli::Collector) -> anyhow::Result<Exit> {
         pool_settle: options.pool_settle,
         probe_timeout: options.probe_timeout,
         forget_after: options.forget_after,
-        ..Times::default()
+        settle: options.settle,
+        max_open: options.otlp.max_open,
     };
     let settings = Settings {
         http: options.http,
         stream: options.stream,
+        otlp_grpc: options.otlp.otlp_grpc.0,
+        otlp_http: options.otlp.otlp_http.0,
         data_dir: options.data_dir,
         times,
     };

@@ -41,6 +41,8 @@ pub(super) async fn run(options: cli::Demo) -> anyhow::Result<Exit> {
     let settings = Settings {
         http: options.http,
         stream: options.stream,
+        otlp_grpc: None,
+        otlp_http: None,
         data_dir: None,
         times: Times::default(),
     };

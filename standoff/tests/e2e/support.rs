@@ -49,6 +49,10 @@ pub(crate) fn standoff(args: &[&str]) -> Command {
             command.env_remove(name);
         }
     }
+    // Its ports are the same everywhere, and tests run side by side. Who needs them gives a flag, which wins.
+    command
+        .env("STANDOFF_OTLP_GRPC", "off")
+        .env("STANDOFF_OTLP_HTTP", "off");
     command
 }
 

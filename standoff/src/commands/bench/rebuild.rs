@@ -49,6 +49,8 @@ pub(in crate::commands) async fn rebuild(options: Rebuild) -> anyhow::Result<Exi
     let mut settings = Settings {
         http: any_port,
         stream: any_port,
+        otlp_grpc: None,
+        otlp_http: None,
         data_dir: Some(folder.path().to_owned()),
         times: Times::default(),
     };

@@ -41,6 +41,8 @@ pub(in crate::commands) async fn run(options: RelayBench) -> anyhow::Result<Exit
     let mut settings = Settings {
         http: any_port,
         stream: any_port,
+        otlp_grpc: None,
+        otlp_http: None,
         data_dir: None,
         times: Times::default(),
     };
@@ -108,9 +110,12 @@ pub(super) async fn within(upstream: &str) -> anyhow::Result<relay::Relay> {
     let settings = relay::Settings {
         stream: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
         http: None,
+        otlp_grpc: None,
+        otlp_http: None,
         name: "bench".into(),
         heartbeat: Duration::from_secs(1),
         lease: Duration::from_secs(3),
+        max_open: Duration::from_secs(600),
     };
     Ok(relay::Relay::start(settings, vec![Box::new(Grpc::new(upstream)?)]).await?)
 }
@@ -167,7 +172,17 @@ impl Relay {
     fn start(upstream: SocketAddr) -> anyhow::Result<Self> {
         let stream = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?;
         let child = Command::new(std::env::current_exe()?)
-            .args(["agent", "--http", "off", "--log", "warn"])
+            .args([
+                "agent",
+                "--http",
+                "off",
+                "--otlp-grpc",
+                "off",
+                "--otlp-http",
+                "off",
+                "--log",
+                "warn",
+            ])
             .args(["--stream", &stream.to_string()])
             .args(["--upstream", &format!("http://{upstream}")])
             .stdin(Stdio::null())

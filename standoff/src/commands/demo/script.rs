@@ -89,6 +89,8 @@ impl Way {
         let settings = Settings {
             http: options.http,
             stream: options.stream,
+            otlp_grpc: None,
+            otlp_http: None,
             data_dir: None,
             times: Times::default(),
         };
@@ -117,9 +119,12 @@ async fn relay(upstream: &str) -> anyhow::Result<Relay> {
     let settings = relay::Settings {
         stream: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
         http: None,
+        otlp_grpc: None,
+        otlp_http: None,
         name: "demo".to_owned(),
         heartbeat: times.heartbeat,
         lease: times.lease,
+        max_open: times.max_open,
     };
     let upstream = Grpc::new(upstream).map_err(|error| Failure::Usage(format!("--upstream: {error}")))?;
     Ok(Relay::start(settings, vec![Box::new(upstream)]).await?)
