@@ -3,14 +3,14 @@
 use std::fs;
 use std::io::{BufRead as _, BufReader};
 use std::ops::AddAssign;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
 use std::time::Instant;
 
 use anyhow::{Context, Result};
 
 use crate::servers::{self, AMQP_URL, REDIS_URL};
-use crate::{run, tools};
+use crate::{node, run, tools};
 
 /// Servers that run already and are to be used.
 #[derive(Clone, Debug, Default, clap::Args)]
@@ -82,6 +82,32 @@ impl Servers {
     }
 }
 
+/// What the examples in other languages depend on, where the tests that run them may be selected.
+#[derive(Debug, Default)]
+struct Examples {
+    node: Option<PathBuf>,
+}
+
+impl Examples {
+    fn prepare(root: &Path, selection: &Selection) -> Result<Self> {
+        // With a filter, the tests prepare what they need themselves: few of them do.
+        let needed = selection.filter.is_empty()
+            && (selection.packages.is_empty() || selection.packages.iter().any(|it| it == "standoff"));
+        if !needed {
+            return Ok(Self::default());
+        }
+        Ok(Self {
+            node: Some(node::prepared_modules(root)?),
+        })
+    }
+
+    fn variables(&self) -> impl Iterator<Item = (&'static str, &Path)> {
+        [(node::NODE, self.node.as_deref())]
+            .into_iter()
+            .filter_map(|(variable, folder)| Some((variable, folder?)))
+    }
+}
+
 /// Runs the tests and answers with the exit code: that of the first runner that failed.
 ///
 /// Documentation tests are run with all others only. The last line printed is the sum of all runners' counts.
@@ -99,6 +125,7 @@ pub fn test(root: &Path, running: &Running, selection: &Selection) -> Result<u8>
         }
     }
 
+    let examples = Examples::prepare(root, selection)?;
     let servers = Servers::start(running)?;
     let profile = if std::env::var_os("CI").is_some() {
         "ci"
@@ -118,6 +145,7 @@ pub fn test(root: &Path, running: &Running, selection: &Selection) -> Result<u8>
         .args(["nextest", "run", "--profile", profile])
         .args(selection.packages())
         .args(&selection.filter)
+        .envs(examples.variables())
         .envs(servers.variables());
     let status = run::step("tests", &mut nextest)?;
     code = first_failure(code, status);
