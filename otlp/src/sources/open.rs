@@ -1,0 +1,176 @@
+//! Spans that are open, and when each ends if nothing is heard of it.
+
+use std::collections::{BTreeSet, HashMap};
+use std::time::Duration;
+
+use standoff_protocol::stream::Outcome;
+
+use super::SourceNo;
+use super::hashing::IdHashes;
+
+/// Why a span ends of whose end nothing was heard.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Why {
+    /// Its caller has given up.
+    Timeout,
+    /// It is older than is believed.
+    MaxOpen,
+    /// Its source repeats itself, and has not.
+    MissedHeartbeats,
+}
+
+impl Why {
+    pub(super) fn outcome(self) -> Outcome {
+        match self {
+            Why::Timeout => Outcome::Timeout,
+            Why::MaxOpen | Why::MissedHeartbeats => Outcome::Expired,
+        }
+    }
+}
+
+/// A span that opens.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Begun {
+    pub(super) source: SourceNo,
+    /// When its caller gives up.
+    pub(super) timeout: Option<Duration>,
+    /// Until when it is believed to be open, and why not for longer.
+    pub(super) believed: (Duration, Why),
+    /// Its start is said again with each heartbeat.
+    pub(super) repeats: bool,
+}
+
+/// A span that is open.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Open {
+    pub(super) source: SourceNo,
+    /// Why it ends when it is due.
+    pub(super) why: Why,
+    /// As it was begun.
+    pub(super) repeats: bool,
+    due: Nanos,
+    timeout: Nanos,
+}
+
+/// Half as large as a [`Duration`], and enough for 584 years.
+type Nanos = u64;
+
+/// Spans that are open.
+#[derive(Debug)]
+pub(super) struct OpenSpans {
+    spans: HashMap<u64, Open, IdHashes>,
+    /// The same spans, in the order in which they are due.
+    due: BTreeSet<(Nanos, u64)>,
+}
+
+/// Of a map that has become so much smaller than it was, the memory is given back.
+const SHRINK_AT: usize = 8;
+/// Maps with room for fewer spans are left alone.
+const SHRINK_ABOVE: usize = 4096;
+
+impl OpenSpans {
+    pub(super) fn new(hashes: IdHashes) -> Self {
+        OpenSpans {
+            spans: HashMap::with_hasher(hashes),
+            due: BTreeSet::new(),
+        }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.spans.len()
+    }
+
+    pub(super) fn get(&self, id: u64) -> Option<Open> {
+        self.spans.get(&id).copied()
+    }
+
+    /// Adds one that is not there.
+    pub(super) fn insert(&mut self, id: u64, begun: Begun) {
+        let (until, why) = begun.believed;
+        let mut open = Open {
+            source: begun.source,
+            why,
+            repeats: begun.repeats,
+            due: 0,
+            timeout: begun.timeout.map_or(Nanos::MAX, nanos),
+        };
+        open.believe(until, why);
+        self.due.insert((open.due, id));
+        let before = self.spans.insert(id, open);
+        debug_assert!(before.is_none(), "span {id:016x} was open already");
+    }
+
+    /// Believes a span until later, since there was a heartbeat of it.
+    pub(super) fn renew(&mut self, id: u64, until: Duration) {
+        if let Some(open) = self.spans.get_mut(&id) {
+            self.due.remove(&(open.due, id));
+            open.believe(until, Why::MissedHeartbeats);
+            self.due.insert((open.due, id));
+        }
+    }
+
+    /// Removes a span that has ended. Most that end were never here.
+    #[inline]
+    pub(super) fn remove(&mut self, id: u64) -> Option<Open> {
+        if self.spans.is_empty() {
+            return None;
+        }
+        let open = self.spans.remove(&id)?;
+        self.due.remove(&(open.due, id));
+        self.shrink();
+        Some(open)
+    }
+
+    /// Removes the first of those that are due.
+    pub(super) fn take_due(&mut self, now: Duration) -> Option<(u64, Open)> {
+        let (due, id) = *self.due.first()?;
+        if due > nanos(now) {
+            return None;
+        }
+        self.due.pop_first();
+        let open = self.spans.remove(&id);
+        debug_assert!(open.is_some(), "span {id:016x} is due and not open");
+        self.shrink();
+        open.map(|open| (id, open))
+    }
+
+    pub(super) fn next_due(&self) -> Option<Duration> {
+        self.due.first().map(|(due, _)| Duration::from_nanos(*due))
+    }
+
+    /// Removes what a source has open.
+    pub(super) fn remove_all_of(&mut self, source: SourceNo) {
+        let spans = &mut self.spans;
+        self.due.retain(|(_, id)| {
+            let is_its = spans.get(id).is_some_and(|open| open.source == source);
+            if is_its {
+                spans.remove(id);
+            }
+            !is_its
+        });
+        self.shrink();
+    }
+
+    fn shrink(&mut self) {
+        let capacity = self.spans.capacity();
+        if capacity > SHRINK_ABOVE && self.spans.len() < capacity / SHRINK_AT {
+            self.spans.shrink_to(2 * self.spans.len());
+        }
+    }
+}
+
+impl Open {
+    /// Believes it until some time, but not beyond its own timeout.
+    fn believe(&mut self, until: Duration, why: Why) {
+        let until = nanos(until);
+        (self.due, self.why) = if self.timeout <= until {
+            (self.timeout, Why::Timeout)
+        } else {
+            (until, why)
+        };
+    }
+}
+
+fn nanos(time: Duration) -> Nanos {
+    Nanos::try_from(time.as_nanos()).unwrap_or(Nanos::MAX)
+}
