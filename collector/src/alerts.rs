@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::ops::Bound;
 use std::time::Duration;
 
-use standoff_protocol::api::{Alert, AlertList, AlertState, Confirmation, Evidence, Resolution};
+use standoff_protocol::api::{Alert, AlertList, AlertState, Confirmation, Evidence, Resolution, Severity};
 
 use crate::clock::timestamp;
 use crate::describe::hex;
@@ -72,14 +72,27 @@ impl Alerts {
         self.open.insert(id, alert);
     }
 
-    /// An episode goes on, and this is what it looks like now. Returns the alert if anybody has heard of it and it has
-    /// changed.
-    pub(crate) fn update(&mut self, id: EpisodeId, mut alert: Alert) -> Option<&Alert> {
+    /// This is how a suspected episode is going to be confirmed, if it is.
+    pub(crate) fn will_be(&mut self, id: EpisodeId, confirmation: Confirmation) {
+        if let Some(alert) = self.open.get_mut(&id).filter(|it| it.state == AlertState::Suspected) {
+            alert.severity = severity(confirmation);
+        }
+    }
+
+    /// An episode goes on, and this is what it looks like now. As this it has been confirmed, if that is given; otherwise it
+    /// was confirmed before, or is a suspect. Returns the alert if anybody has heard of it and it has changed.
+    pub(crate) fn update(
+        &mut self,
+        id: EpisodeId,
+        mut alert: Alert,
+        confirmation: Option<Confirmation>,
+    ) -> Option<&Alert> {
         let open = self.open.get_mut(&id)?;
         alert.id.clone_from(&open.id);
         alert.occurrences = open.occurrences;
         alert.state = open.state;
-        alert.confirmation = open.confirmation;
+        alert.confirmation = confirmation.or(open.confirmation);
+        alert.severity = confirmation.map_or(open.severity, severity);
         alert.detected_at = open.detected_at;
         alert.fired_at = open.fired_at;
         alert.acknowledged.clone_from(&open.acknowledged);
@@ -115,11 +128,12 @@ impl Alerts {
         (told, is_more.then_some(last))
     }
 
-    /// Every process has confirmed the episode.
-    pub(crate) fn fire(&mut self, now: Duration, id: EpisodeId) -> Option<&Alert> {
+    /// The episode has been confirmed.
+    pub(crate) fn fire(&mut self, now: Duration, id: EpisodeId, confirmation: Confirmation) -> Option<&Alert> {
         let alert = self.open.get_mut(&id).filter(|it| it.state == AlertState::Suspected)?;
         alert.state = AlertState::Firing;
-        alert.confirmation = Some(Confirmation::Probed);
+        alert.confirmation = Some(confirmation);
+        alert.severity = severity(confirmation);
         alert.fired_at = Some(timestamp(now));
         if self.occurrences.len() < FINGERPRINTS_MAX || self.occurrences.contains_key(&alert.fingerprint) {
             let count = self.occurrences.entry(alert.fingerprint.clone()).or_insert(0);
@@ -186,6 +200,14 @@ impl Alerts {
         let mut alerts: Vec<_> = self.open.values().chain(&self.resolved).collect();
         alerts.sort_by_key(|it| std::cmp::Reverse(PageToken::of(it)));
         alerts
+    }
+}
+
+/// A page for what every process has confirmed. What has only stood for a while is worth a look.
+fn severity(confirmation: Confirmation) -> Severity {
+    match confirmation {
+        Confirmation::Probed => Severity::Critical,
+        Confirmation::Settled => Severity::Warning,
     }
 }
 
@@ -290,13 +312,13 @@ mod tests {
         let mut alerts = Alerts::default();
         alerts.suspect(1, alert(1, ms(10)));
         assert_eq!(alerts.firing(), []);
-        let firing = alerts.fire(ms(20), 1).unwrap().clone();
+        let firing = alerts.fire(ms(20), 1, Confirmation::Probed).unwrap().clone();
         assert_eq!(
             (firing.state, firing.confirmation),
             (AlertState::Firing, Some(Confirmation::Probed))
         );
         assert_eq!(firing.fired_at, Some(Timestamp::from_millisecond(20).unwrap()));
-        assert!(alerts.fire(ms(21), 1).is_none(), "it fires once");
+        assert!(alerts.fire(ms(21), 1, Confirmation::Probed).is_none(), "it fires once");
         let resolved = alerts.resolve(ms(30), 1, Resolution::Timeout, nobody).unwrap().clone();
         assert_eq!(
             (resolved.state, resolved.resolution),
@@ -316,7 +338,7 @@ mod tests {
                     ..alert(1, ms(10))
                 },
             );
-            alerts.fire(ms(20), 1);
+            alerts.fire(ms(20), 1, Confirmation::Probed);
             alerts.resolve(at, 1, resolution, nobody).unwrap().resolution
         };
         for seen in [Resolution::Error, Resolution::Cancelled, Resolution::Finished] {
@@ -333,7 +355,7 @@ mod tests {
         assert!(alerts.resolve(ms(20), 1, Resolution::Finished, nobody).is_none());
         assert_eq!(alerts.list(Filter::All, 10, None), AlertList::default());
         alerts.suspect(2, alert(2, ms(30)));
-        assert_eq!(alerts.fire(ms(40), 2).unwrap().occurrences, 1);
+        assert_eq!(alerts.fire(ms(40), 2, Confirmation::Probed).unwrap().occurrences, 1);
     }
 
     #[test]
@@ -341,7 +363,7 @@ mod tests {
         let mut alerts = Alerts::default();
         for id in 1..=3 {
             alerts.suspect(id, alert(id, ms(id)));
-            assert_eq!(alerts.fire(ms(id), id).unwrap().occurrences, id);
+            assert_eq!(alerts.fire(ms(id), id, Confirmation::Probed).unwrap().occurrences, id);
             alerts.resolve(ms(id), id, Resolution::Timeout, nobody);
         }
     }
@@ -355,16 +377,16 @@ mod tests {
             ..alert(1, ms(15))
         };
         assert!(
-            alerts.update(1, wider.clone()).is_none(),
+            alerts.update(1, wider.clone(), None).is_none(),
             "nobody has heard of a suspect"
         );
-        alerts.fire(ms(20), 1);
-        assert!(alerts.update(1, wider.clone()).is_none(), "nothing has changed");
+        alerts.fire(ms(20), 1, Confirmation::Probed);
+        assert!(alerts.update(1, wider.clone(), None).is_none(), "nothing has changed");
         let widest = Alert {
             victims_total: 1,
             ..wider
         };
-        let told = alerts.update(1, widest).unwrap();
+        let told = alerts.update(1, widest, None).unwrap();
         assert_eq!(told.detected_at, Timestamp::from_millisecond(10).unwrap());
         assert_eq!((told.state, told.victims_total), (AlertState::Firing, 1));
     }
@@ -375,7 +397,7 @@ mod tests {
         for id in 1..=5 {
             alerts.suspect(id, alert(id, ms(id)));
             if id != 2 {
-                alerts.fire(ms(id), id);
+                alerts.fire(ms(id), id, Confirmation::Probed);
             }
         }
         let evidence = Evidence {
@@ -403,7 +425,7 @@ mod tests {
         let mut alerts = Alerts::default();
         for id in 1..=5 {
             alerts.suspect(id, alert(id, ms(id)));
-            alerts.fire(ms(id), id);
+            alerts.fire(ms(id), id, Confirmation::Probed);
         }
         let first = alerts.list(Filter::Firing, 2, None);
         assert_eq!(
@@ -431,7 +453,7 @@ mod tests {
         let mut alerts = Alerts::default();
         for id in 0..=RESOLVED_MAX as u64 {
             alerts.suspect(id, alert(id, ms(id)));
-            alerts.fire(ms(id), id);
+            alerts.fire(ms(id), id, Confirmation::Probed);
             alerts.resolve(ms(id), id, Resolution::Timeout, nobody);
         }
         assert_eq!(alerts.resolved.len(), RESOLVED_MAX);
@@ -459,7 +481,7 @@ mod tests {
                     ..alert(id, ms(id))
                 },
             );
-            alerts.fire(ms(id), id);
+            alerts.fire(ms(id), id, Confirmation::Probed);
             alerts.resolve(ms(id), id, Resolution::Timeout, nobody);
         }
         assert_eq!(alerts.resolved.len(), 4);

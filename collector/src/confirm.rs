@@ -5,6 +5,9 @@
 //! was first seen. Spans have one contiguous lifetime: if each was open when its owner was asked, all of them were open
 //! when the round began, and no clock is compared. The same holds for calls that were not accepted.
 //!
+//! Where somebody is concerned who cannot be asked, what he would say is on its way by itself. So such a suspect *settles*
+//! first: it stands for a while before anybody else is asked. If nobody else is concerned, that alone has to do.
+//!
 //! This module decides whom to ask what and when, and judges the answers. It does not know the graph's events, alerts
 //! or connections.
 
@@ -14,6 +17,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::time::Duration;
 
+use standoff_protocol::api::Confirmation;
 use standoff_protocol::stream::{Acceptance, AcceptanceQuestion, AcceptanceState, Probe, ProbeAnswer};
 use standoff_wait_graph::{InstanceId, SpanId};
 
@@ -107,6 +111,23 @@ impl Confirmations {
         suspect.settled_at = settled_at;
     }
 
+    /// How a suspect is going to be confirmed, or is.
+    pub(crate) fn kind(&self, episode: EpisodeId) -> Confirmation {
+        match self.suspects.get(&episode) {
+            Some(suspect) if suspect.questions.rests_on_time() => Confirmation::Settled,
+            Some(_) | None => Confirmation::Probed,
+        }
+    }
+
+    /// The suspects of whom nobody can be asked, and that have stood for long enough.
+    pub(crate) fn settled(&self, now: Duration) -> Vec<EpisodeId> {
+        let has_settled = |suspect: &Suspect| {
+            suspect.questions.rests_on_time() && suspect.unanswered.is_empty() && now >= suspect.may_ask_from()
+        };
+        let suspects = self.suspects.iter().filter(|(_, suspect)| has_settled(suspect));
+        suspects.map(|(episode, _)| *episode).collect()
+    }
+
     /// The suspect has fired or is gone.
     pub(crate) fn forget(&mut self, episode: EpisodeId) {
         self.suspects.remove(&episode);
@@ -155,7 +176,7 @@ impl Confirmations {
                 continue;
             };
             let (Some(questions), Some(from)) = (
-                suspect.questions.0.get(&instance),
+                suspect.questions.by_instance.get(&instance),
                 suspect.unanswered.get(&instance).copied(),
             ) else {
                 continue;
@@ -228,7 +249,7 @@ impl Confirmations {
             let Some(suspect) = self.suspects.get_mut(&episode).filter(|it| it.round == round) else {
                 continue;
             };
-            let Some(questions) = suspect.questions.0.get(&instance) else {
+            let Some(questions) = suspect.questions.by_instance.get(&instance) else {
                 continue;
             };
             let part = questions.part(&range);

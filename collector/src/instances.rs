@@ -26,9 +26,13 @@ pub(crate) struct ConnectionId(pub(crate) u64);
 pub(crate) struct Identity {
     pub(crate) key: InstanceKey,
     pub(crate) service: String,
+    /// Empty if it has none.
+    pub(crate) namespace: String,
     /// Empty if it cannot tell.
     pub(crate) process: Process,
     pub(crate) lease: Option<Duration>,
+    /// It takes part with telemetry of its own, which answers nothing.
+    pub(crate) cannot_be_asked: bool,
 }
 
 /// One running copy of a service, as the collector knows it.
@@ -40,6 +44,8 @@ pub(crate) struct Instance {
     pub(crate) last_heard: Duration,
     pub(crate) lease: Duration,
     pub(crate) losses: OfInstance,
+    /// When its mirror was last made whole.
+    pub(crate) synced_at: Duration,
     sync: Sync,
 }
 
@@ -177,6 +183,7 @@ impl Instances {
             last_heard: now,
             lease,
             losses: before.map(|it| it.losses).unwrap_or_default(),
+            synced_at: now,
             sync: Sync::OpenSet(BTreeSet::new()),
         };
         self.by_id.insert(id, instance);
@@ -230,6 +237,11 @@ impl Instances {
 
     pub(crate) fn get_mut(&mut self, id: InstanceId) -> Option<&mut Instance> {
         self.by_id.get_mut(&id)
+    }
+
+    /// Whether an instance can be asked anything. One that is gone could be before.
+    pub(crate) fn answers(&self, id: InstanceId) -> bool {
+        self.get(id).is_none_or(|it| !it.identity.cannot_be_asked)
     }
 
     /// All of them, oldest first.
@@ -286,8 +298,10 @@ mod tests {
                 incarnation: 1,
             },
             service: "service-a".into(),
+            namespace: String::new(),
             process: Process::default(),
             lease: None,
+            cannot_be_asked: false,
         }
     }
 

@@ -1,6 +1,6 @@
 //! What has to hold for a suspect, by the instance that knows, and how it is put in parts.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,7 +18,11 @@ const ACCEPTANCE_QUESTION_BYTES: usize = 48;
 
 /// What has to hold for a suspect to be a deadlock, by the instance that knows.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Questions(pub(super) BTreeMap<InstanceId, InstanceQuestions>);
+pub(crate) struct Questions {
+    pub(super) by_instance: BTreeMap<InstanceId, InstanceQuestions>,
+    /// Who would know, too, and cannot be asked.
+    unasked: BTreeSet<InstanceId>,
+}
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct InstanceQuestions {
@@ -42,12 +46,14 @@ pub(super) struct Part<'a> {
 }
 
 impl Questions {
-    /// What to ask about a deadlock.
-    pub(crate) fn about(deadlock: &Deadlock, graph: &WaitGraph) -> Self {
+    /// What to ask about a deadlock. `answers` says of an instance whether it can be asked at all.
+    pub(crate) fn about(deadlock: &Deadlock, graph: &WaitGraph, answers: impl Fn(InstanceId) -> bool) -> Self {
         let mut questions = Self::default();
         for id in deadlock.spans() {
-            if let Some(span) = graph.span(id) {
-                questions.0.entry(span.instance()).or_default().still_open.push(id);
+            if let Some(span) = graph.span(id)
+                && let Some(questions) = questions.to(span.instance(), &answers)
+            {
+                questions.still_open.push(id);
             }
         }
         // A pool has many who wait for it, and to know who serves it is to look at everything.
@@ -61,16 +67,35 @@ impl Questions {
                 started_at: wait.started_at,
             });
             for server in servers.entry(target).or_insert_with(|| graph.servers(target)) {
-                let questions = questions.0.entry(*server).or_default();
-                questions.accepted.push((wait.call, Arc::clone(&accepted)));
+                if let Some(questions) = questions.to(*server, &answers) {
+                    questions.accepted.push((wait.call, Arc::clone(&accepted)));
+                }
             }
         }
         questions
     }
 
+    /// Where to put a question to an instance, unless that cannot be asked.
+    fn to(&mut self, instance: InstanceId, answers: impl Fn(InstanceId) -> bool) -> Option<&mut InstanceQuestions> {
+        if answers(instance) {
+            return Some(self.by_instance.entry(instance).or_default());
+        }
+        self.unasked.insert(instance);
+        None
+    }
+
+    /// Who would know, too, and cannot be asked.
+    pub(crate) fn unasked(&self) -> impl Iterator<Item = InstanceId> {
+        self.unasked.iter().copied()
+    }
+
+    pub(super) fn rests_on_time(&self) -> bool {
+        !self.unasked.is_empty()
+    }
+
     /// Everybody who is to be asked, from the first question on.
     pub(super) fn all(&self) -> BTreeMap<InstanceId, usize> {
-        self.0.keys().map(|id| (*id, 0)).collect()
+        self.by_instance.keys().map(|id| (*id, 0)).collect()
     }
 }
 

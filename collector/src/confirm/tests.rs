@@ -19,8 +19,8 @@ fn ms(ms: u64) -> Duration {
 /// A owns a call that B may have accepted.
 fn questions() -> Questions {
     let mut questions = Questions::default();
-    questions.0.entry(A).or_default().still_open.push(CALL_OF_A);
-    let b = questions.0.entry(B).or_default();
+    questions.by_instance.entry(A).or_default().still_open.push(CALL_OF_A);
+    let b = questions.by_instance.entry(B).or_default();
     b.still_open.push(CALL_OF_B);
     b.accepted.push((CALL_OF_A, accepted(CALL_OF_A)));
     questions
@@ -138,7 +138,7 @@ fn a_suspect_that_grows_is_asked_about_anew() {
     let mut confirmations = watched(1);
     let first = send(&mut confirmations, ms(0));
     let mut wider = questions();
-    wider.0.entry(A).or_default().still_open.push(SpanId(0xa2));
+    wider.by_instance.entry(A).or_default().still_open.push(SpanId(0xa2));
     confirmations.watch(1, wider, ms(0));
     assert_eq!(confirmations.answer(ms(1), TIMEOUT, A, &yes(&first[&A])), []);
     assert_eq!(confirmations.answer(ms(1), TIMEOUT, B, &yes(&first[&B])), []);
@@ -152,7 +152,7 @@ fn what_was_answered_about_an_earlier_suspect_of_the_episode_does_not_count() {
     let first = send(&mut confirmations, ms(0));
     confirmations.forget(1);
     let mut other = questions();
-    other.0.entry(A).or_default().still_open = vec![SpanId(0xa2)];
+    other.by_instance.entry(A).or_default().still_open = vec![SpanId(0xa2)];
     confirmations.watch(1, other, ms(0));
     assert_eq!(confirmations.answer(ms(1), TIMEOUT, A, &yes(&first[&A])), []);
     assert_eq!(confirmations.answer(ms(1), TIMEOUT, B, &yes(&first[&B])), []);
@@ -184,7 +184,7 @@ const FIRST: u64 = 0x10_0000;
 /// A core of very many tasks of one instance, all queued, and a small one of another.
 fn large(conversation: &Arc<str>) -> Confirmations {
     let mut questions = Questions::default();
-    let a = questions.0.entry(A).or_default();
+    let a = questions.by_instance.entry(A).or_default();
     a.still_open = (0..100_000).map(|number| SpanId(FIRST + number)).collect();
     let calls = a.still_open.iter().take(10_000);
     a.accepted = calls.map(|call| (*call, accepted(*call))).collect();

@@ -19,9 +19,18 @@ use crate::known::{self, InstanceKey};
 
 impl Detector {
     pub(super) fn connected(&mut self, now: Duration, connection: ConnectionId, identity: Identity) {
+        tracing::debug!(
+            instance = identity.key.instance_id,
+            service = identity.service,
+            namespace = identity.namespace,
+            cannot_be_asked = identity.cannot_be_asked,
+            "instance connects"
+        );
         let service = identity.service.as_str().into();
         let key = identity.key.clone();
-        let joined = known::Change::Joined(identity.key.clone(), identity.process.clone());
+        // Of whom nobody can ask it is not known after a restart what he has open, and so there is nothing to wait for.
+        let joined =
+            (!identity.cannot_be_asked).then(|| known::Change::Joined(identity.key.clone(), identity.process.clone()));
         let older = self.instances.connection_of(&identity.key);
         let Ok(id) = self
             .instances
@@ -43,7 +52,8 @@ impl Detector {
         }
         self.confirmations.disconnected(id);
         self.graph.describe_instance(id, service);
-        self.effects.push(Effect::Remember(joined));
+        self.effects.extend(joined.map(Effect::Remember));
+        self.sync_changed(id);
         let heartbeat_ms = u32::try_from(self.times.heartbeat.as_millis()).unwrap_or(u32::MAX);
         self.send(
             connection,
@@ -71,7 +81,9 @@ impl Detector {
                 return self.refuse(now, connection, Refusal::OpenSetTooLarge);
             }
         };
+        instance.synced_at = now;
         let key = instance.identity.key.clone();
+        self.sync_changed(id);
         for span in self.graph.open_spans(id) {
             if !whole.contains(&span) {
                 self.apply(now, &Event::Finished(span), Resolution::Finished);
@@ -96,6 +108,7 @@ impl Detector {
             );
             self.lost(id, LossCause::Batches, batches);
             self.lost(id, LossCause::Resyncs, 1);
+            self.sync_changed(id);
             self.send(connection, from_collector::Message::ResyncRequest(ResyncRequest {}));
         }
         self.events_total += batch.finished.len() as u64;
@@ -214,9 +227,15 @@ impl Detector {
     pub(super) fn disconnected(&mut self, now: Duration, connection: ConnectionId) {
         if let Some(id) = self.instances.disconnect(connection) {
             self.confirmations.disconnected(id);
+            self.sync_changed(id);
             self.look(id);
             self.next_look.get_or_insert(now + LOOK_EVERY);
         }
+    }
+
+    /// A suspicion about somebody who cannot be asked is worth as much as what is known of him.
+    fn sync_changed(&mut self, id: InstanceId) {
+        self.dirty |= !self.instances.answers(id);
     }
 
     fn look(&mut self, id: InstanceId) {
@@ -263,8 +282,10 @@ impl Detector {
             self.confirmations.disconnected(id);
             self.losses.leaves(&instance.identity.key, instance.losses);
             self.awaited.remove(&instance.identity.key);
-            self.effects
-                .push(Effect::Remember(known::Change::Gone(instance.identity.key)));
+            if !instance.identity.cannot_be_asked {
+                self.effects
+                    .push(Effect::Remember(known::Change::Gone(instance.identity.key)));
+            }
         }
     }
 

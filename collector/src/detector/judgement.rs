@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use standoff_protocol::api::{Alert, Resolution};
+use standoff_protocol::api::{Alert, Confirmation, Resolution};
 use standoff_protocol::stream::{Outcome, from_collector};
 use standoff_wait_graph::{CallState, Change, DeadTask, DeadWait, Deadlock, Event, Settled, SpanId, WaitGraph};
 
@@ -123,8 +123,13 @@ impl Detector {
                 self.confirmations.forget(*id);
                 continue;
             }
-            let questions = Questions::about(&suspect.deadlock, &self.graph);
-            self.confirmations.watch(*id, questions, self.settled_at(suspect));
+            let instances = &self.instances;
+            let questions = Questions::about(&suspect.deadlock, &self.graph, |id| instances.answers(id));
+            let settled_at = self
+                .settled_at(suspect)
+                .max(self.settled_unasked_at(suspect, &questions));
+            self.confirmations.watch(*id, questions, settled_at);
+            self.alerts.will_be(*id, self.confirmations.kind(*id));
         }
     }
 
@@ -214,7 +219,38 @@ impl Detector {
         }
     }
 
+    /// The same because of those who cannot be asked: what they have to say may still be on its way. While one of them has no
+    /// connection, or something of him is missing, nobody knows how long that takes.
+    fn settled_unasked_at(&self, suspect: &Suspect, questions: &Questions) -> Duration {
+        let mut unasked = questions.unasked().map(|id| self.instances.get(id));
+        unasked
+            .try_fold(Duration::ZERO, |settled_at, instance| {
+                let instance = instance.filter(|it| it.is_synced())?;
+                let stands_since = suspect.since.max(instance.synced_at);
+                Some(settled_at.max(stands_since + self.times.settle))
+            })
+            .unwrap_or(Duration::MAX)
+    }
+
+    /// Fires what nobody can be asked about, once it has stood for long enough.
+    fn fire_settled(&mut self, now: Duration) {
+        if self.confirmations.settled(now).is_empty() {
+            return;
+        }
+        // Whatever has come by now must be in the graph's verdict first.
+        if self.dirty {
+            self.evaluate(now, Resolution::Finished);
+        }
+        if self.graph.is_behind() {
+            return;
+        }
+        for episode in self.confirmations.settled(now) {
+            self.fire(now, episode);
+        }
+    }
+
     pub(super) fn probe(&mut self, now: Duration) {
+        self.fire_settled(now);
         let instances = &self.instances;
         let reachable = |id| instances.get(id).is_some_and(|it| it.is_synced());
         for (id, probe) in self.confirmations.probes(now, self.times.probe_timeout, reachable) {
@@ -249,12 +285,12 @@ impl Detector {
                 self.confirmations.forget(id);
                 if confirmed.gives_way_to(&waits) {
                     confirmed.shown = waits;
-                    self.show(now, id, &current);
+                    self.show(now, id, &current, None);
                 }
             }
             Some(_) => self.suspect(now, id, current),
             None => {
-                self.show(now, id, &current);
+                self.show(now, id, &current, None);
                 self.suspect(now, id, current);
             }
         }
@@ -269,14 +305,16 @@ impl Detector {
         self.suspects.insert(id, Suspect { deadlock, since });
     }
 
-    fn show(&mut self, now: Duration, id: EpisodeId, deadlock: &Deadlock) {
+    /// The episode looks like this now, and has been confirmed anew if that is given.
+    fn show(&mut self, now: Duration, id: EpisodeId, deadlock: &Deadlock, confirmation: Option<Confirmation>) {
         let alert = self.describe(now, id, deadlock);
-        if let Some(alert) = self.alerts.update(id, alert).cloned() {
+        if let Some(alert) = self.alerts.update(id, alert, confirmation).cloned() {
             self.publish(alert);
         }
     }
 
     pub(super) fn fire(&mut self, now: Duration, id: EpisodeId) {
+        let confirmation = self.confirmations.kind(id);
         self.confirmations.forget(id);
         // Another verdict of the same answer may have changed what is known of it.
         if self.putting_off.holds(id) {
@@ -289,13 +327,13 @@ impl Detector {
         let shown = match self.confirmed.remove(&id) {
             Some(before) if !before.gives_way_to(&waits) => before.shown,
             Some(_) => {
-                self.show(now, id, &deadlock);
+                self.show(now, id, &deadlock, Some(confirmation));
                 waits.clone()
             }
             None => waits.clone(),
         };
         self.confirmed.insert(id, Confirmed { waits, shown });
-        if let Some(alert) = self.alerts.fire(now, id).cloned() {
+        if let Some(alert) = self.alerts.fire(now, id, confirmation).cloned() {
             tracing::warn!(
                 id = alert.id,
                 summary = alert.summary,

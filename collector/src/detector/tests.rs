@@ -3,10 +3,11 @@
 mod losses;
 mod putting_off;
 mod storms;
+mod unasked;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use standoff_protocol::api::{AlertState, Confirmation};
+use standoff_protocol::api::{AlertState, Confirmation, Severity};
 use standoff_protocol::stream::{
     Acceptance, AcceptanceState, Finished, Outcome, Probe, ProbeAnswer, Role, Started, from_collector,
 };
@@ -22,6 +23,8 @@ struct Simulated {
     ended_parents: BTreeSet<u64>,
     batches: u64,
     answers: bool,
+    /// It takes part with telemetry of its own.
+    cannot_be_asked: bool,
     /// Probes that came while it did not answer.
     unanswered: Vec<Probe>,
 }
@@ -108,8 +111,17 @@ impl Rig {
         }
     }
 
+    /// One that takes part with telemetry of its own connects.
+    fn connect_unasked(&mut self, name: &'static str) {
+        self.connect_as(name, true);
+    }
+
     /// Connects, for the first time or again, and sends the open set.
     fn connect(&mut self, name: &'static str) {
+        self.connect_as(name, false);
+    }
+
+    fn connect_as(&mut self, name: &'static str, cannot_be_asked: bool) {
         self.connections += 1;
         let connection = ConnectionId(self.connections);
         let instance = self.instances.entry(name).or_insert_with(|| Simulated {
@@ -119,6 +131,7 @@ impl Rig {
             ended_parents: BTreeSet::new(),
             batches: 0,
             answers: true,
+            cannot_be_asked,
             unanswered: Vec::new(),
         });
         instance.connection = connection;
@@ -127,8 +140,10 @@ impl Rig {
         let identity = Identity {
             key: instance.key.clone(),
             service: name.into(),
+            namespace: String::new(),
             process: Self::process(),
             lease: None,
+            cannot_be_asked: instance.cannot_be_asked,
         };
         self.step(Input::Connected { connection, identity });
         self.step(Input::OpenSet {
@@ -209,6 +224,7 @@ impl Rig {
                 let Some(instance) = self.instances.values_mut().find(|it| it.connection == connection) else {
                     return vec![];
                 };
+                assert!(!instance.cannot_be_asked, "asked nevertheless: {probe:?}");
                 if !instance.answers {
                     instance.unanswered.push(probe);
                     return vec![];
@@ -337,7 +353,10 @@ fn a_cycle_fires_and_its_timeout_resolves_it() {
         panic!("one alert")
     };
     assert_eq!(alert.summary, "A → B → A");
-    assert_eq!(alert.confirmation, Some(Confirmation::Probed));
+    assert_eq!(
+        (alert.confirmation, alert.severity),
+        (Some(Confirmation::Probed), Severity::Critical)
+    );
     assert_eq!(
         alert.core.iter().map(|it| &*it.instance).collect::<Vec<_>>(),
         ["a", "b"]

@@ -38,8 +38,10 @@ pub(super) fn identity(hello: Hello) -> Result<Identity, Status> {
             incarnation: instance.incarnation,
         },
         service: instance.service_name,
+        namespace: instance.service_namespace,
         process,
         lease: (hello.lease_ms > 0).then(|| Duration::from_millis(hello.lease_ms.into()).min(LEASE_MAX)),
+        cannot_be_asked: hello.cannot_be_asked,
     })
 }
 

@@ -28,8 +28,10 @@ fn connect(work: &mut Work<Nothing>, connection: ConnectionId, outbox: Outbox) {
             incarnation: 1,
         },
         service: String::new(),
+        namespace: String::new(),
         process: Process::default(),
         lease: None,
+        cannot_be_asked: false,
     };
     work.handle(
         START,

@@ -273,8 +273,10 @@ impl Wire {
                 incarnation: 1,
             },
             service: "simulated".into(),
+            namespace: String::new(),
             process,
             lease: None,
+            cannot_be_asked: false,
         };
         self.hosts.push(Host {
             library: Library::new(self.weather.report_after, self.weather.remembered),

@@ -206,8 +206,10 @@ fn whoever_is_refused_is_counted() {
                 incarnation: 1,
             },
             service: String::new(),
+            namespace: String::new(),
             process: Process::default(),
             lease: None,
+            cannot_be_asked: false,
         };
         rig.detector.step(
             rig.now,
