@@ -11,7 +11,9 @@
 //! - An end closes it, whoever sends it. The end of any other span is passed on as [`stream::Ended`], since that span may
 //!   stand between a handler and the call that this answers, or be such a handler.
 //! - A span that says so ends at its timeout. One whose source repeats itself ends when three heartbeats are missed, and is
-//!   open again should another one come; any other span ends when it is [as old as is believed](Times::max_open).
+//!   open again should another one come; any other span ends when it is [as old as is believed](Times::max_open). A member,
+//!   which is open for as long as its process lives, ends so long after its source was last heard of instead: a pool that
+//!   looks smaller than it is would look exhausted.
 //!
 //! # Memory
 //!
@@ -209,7 +211,16 @@ impl Sources {
     /// [`Sources::next_expiry`] or later, after whatever has arrived by then was taken.
     pub fn expire(&mut self, now: Duration, said: &mut Vec<Said>) {
         let mut out = Messages::new(said);
-        while let Some((id, open)) = self.open.take_due(now) {
+        while let Some((id, open)) = self.open.first_due(now) {
+            if open.is_member
+                && open.why == Why::MaxOpen
+                && let Some(until) = self.believed_of(open.source)
+                && until > now
+            {
+                self.open.renew(id, until, Why::MaxOpen);
+                continue;
+            }
+            self.open.remove(id);
             let count = match open.why {
                 Why::Timeout => &mut self.counts.ended_by_timeout,
                 Why::MaxOpen => &mut self.counts.ended_by_max_open,
@@ -260,6 +271,12 @@ impl Sources {
             self.open.remove_all_of(source);
         }
         self.forget(source);
+    }
+
+    /// Until when a source is believed that says nothing any more.
+    fn believed_of(&self, source: SourceNo) -> Option<Duration> {
+        let known = self.sources.get(&source)?;
+        Some(known.heard.saturating_add(self.times.max_open))
     }
 
     /// How much there is and was.
@@ -364,7 +381,7 @@ impl Sources {
         let id = span.span_id;
         if let Some(open) = self.open.get(id) {
             if let Some(lease) = lease {
-                self.open.renew(id, now.saturating_add(lease));
+                self.open.renew(id, now.saturating_add(lease), Why::MissedHeartbeats);
                 if open.repeats {
                     self.say_started(open.source, span, out);
                 }
@@ -389,6 +406,7 @@ impl Sources {
             },
             // It may have ended by missed heartbeats. Whoever was told so does not believe its start for a while after.
             repeats: lease.is_some_and(|lease| said_age.is_none_or(|age| age >= lease)),
+            is_member: span.role() == stream::Role::Member,
         };
         if begun.timeout.is_some_and(|timeout| timeout <= now) {
             // Its caller has given up already, so it never was open as far as anybody can tell.

@@ -38,6 +38,8 @@ pub(super) struct Begun {
     pub(super) believed: (Duration, Why),
     /// Its start is said again with each heartbeat.
     pub(super) repeats: bool,
+    /// Its age is no reason to take it for ended.
+    pub(super) is_member: bool,
 }
 
 /// A span that is open.
@@ -48,6 +50,8 @@ pub(super) struct Open {
     pub(super) why: Why,
     /// As it was begun.
     pub(super) repeats: bool,
+    /// As it was begun.
+    pub(super) is_member: bool,
     due: Nanos,
     timeout: Nanos,
 }
@@ -91,6 +95,7 @@ impl OpenSpans {
             source: begun.source,
             why,
             repeats: begun.repeats,
+            is_member: begun.is_member,
             due: 0,
             timeout: begun.timeout.map_or(Nanos::MAX, nanos),
         };
@@ -100,11 +105,11 @@ impl OpenSpans {
         debug_assert!(before.is_none(), "span {id:016x} was open already");
     }
 
-    /// Believes a span until later, since there was a heartbeat of it.
-    pub(super) fn renew(&mut self, id: u64, until: Duration) {
+    /// Believes a span until later.
+    pub(super) fn renew(&mut self, id: u64, until: Duration, why: Why) {
         if let Some(open) = self.spans.get_mut(&id) {
             self.due.remove(&(open.due, id));
-            open.believe(until, Why::MissedHeartbeats);
+            open.believe(until, why);
             self.due.insert((open.due, id));
         }
     }
@@ -121,17 +126,12 @@ impl OpenSpans {
         Some(open)
     }
 
-    /// Removes the first of those that are due.
-    pub(super) fn take_due(&mut self, now: Duration) -> Option<(u64, Open)> {
-        let (due, id) = *self.due.first()?;
-        if due > nanos(now) {
-            return None;
-        }
-        self.due.pop_first();
-        let open = self.spans.remove(&id);
+    /// The first of those that are due.
+    pub(super) fn first_due(&self, now: Duration) -> Option<(u64, Open)> {
+        let (_, id) = self.due.first().filter(|(due, _)| *due <= nanos(now))?;
+        let open = self.spans.get(id);
         debug_assert!(open.is_some(), "span {id:016x} is due and not open");
-        self.shrink();
-        open.map(|open| (id, open))
+        Some((*id, *open?))
     }
 
     pub(super) fn next_due(&self) -> Option<Duration> {

@@ -9,6 +9,7 @@ use super::*;
 use crate::signal::{self, InstanceIx};
 
 mod limits;
+mod model;
 
 /// When the tests begin, since 1970.
 const BEGIN: Duration = Duration::from_secs(1_795_247_863);
@@ -274,6 +275,21 @@ fn a_span_is_believed_for_so_long() {
         ["2 is a/a-1"],
         "as far as anybody knows it has ended"
     );
+}
+
+#[test]
+fn a_member_is_believed_while_its_source_is_heard_of() {
+    let mut world = world();
+    let mut member = world.started(3, seconds(1));
+    member.span.role = Role::Member.into();
+    world.take(starts(member));
+    for id in 10..20 {
+        assert!(world.wait(TIMES.max_open - seconds(2)).is_empty());
+        world.take(ends(id));
+    }
+    assert!(world.wait(TIMES.max_open - seconds(1)).is_empty());
+    assert_eq!(world.wait(seconds(1)), ["1: -3 expired", "1 left"]);
+    assert_eq!(world.sources.counts().ended_by_max_open, 1);
 }
 
 #[test]
