@@ -98,10 +98,10 @@ pub(crate) enum Input {
     Refused,
     /// A relay has introduced itself.
     RelayConnected { relay: ConnectionId, name: String },
-    /// A relay lives, and says how many instances it had no room for since it started.
+    /// A relay lives, and says what it had no room for since it started.
     RelayHeartbeat {
         relay: ConnectionId,
-        instances_refused: u64,
+        heartbeat: stream::RelayHeartbeat,
     },
     /// A relay's stream has ended, and all these connections with it.
     RelayEnded {
@@ -258,10 +258,7 @@ impl Detector {
             Input::Unreadable { connection } => self.unreadable(now, connection),
             Input::Refused => self.losses.add(LossCause::Instances, 1),
             Input::RelayConnected { relay, name } => self.losses.relay_comes(relay, name),
-            Input::RelayHeartbeat {
-                relay,
-                instances_refused,
-            } => self.losses.relay_says(relay, instances_refused),
+            Input::RelayHeartbeat { relay, heartbeat } => self.losses.relay_says(relay, &heartbeat),
             Input::RelayEnded {
                 relay,
                 connections,

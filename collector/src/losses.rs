@@ -93,19 +93,31 @@ fn greatest(one: &Counts, other: &Counts) -> Counts {
     greatest
 }
 
-/// What a heartbeat says, by cause. What its sum has and its parts have not is of unknown cause.
-fn said(heartbeat: &stream::Heartbeat) -> Counts {
+/// What a heartbeat lists, by cause.
+fn by_cause(losses: &[stream::Loss]) -> Counts {
     let mut counts = Counts::default();
-    for loss in &heartbeat.losses {
+    for loss in losses {
         let cause = match loss.cause() {
             stream::LossCause::LibrarySpans => LossCause::LibrarySpans,
             stream::LossCause::LibraryParents => LossCause::LibraryParents,
             stream::LossCause::LibraryFinishes => LossCause::LibraryFinishes,
             stream::LossCause::RelaySpans => LossCause::RelaySpans,
+            stream::LossCause::RelayEnded => LossCause::RelayEnded,
+            stream::LossCause::OtlpRejected => LossCause::OtlpRejected,
+            stream::LossCause::OtlpSpans => LossCause::OtlpSpans,
+            stream::LossCause::OtlpSources => LossCause::OtlpSources,
+            stream::LossCause::OtlpRequests => LossCause::OtlpRequests,
+            stream::LossCause::OtlpExpired => LossCause::OtlpExpired,
             stream::LossCause::Unspecified => LossCause::Unknown,
         };
         counts.add(cause, loss.events);
     }
+    counts
+}
+
+/// What an instance's heartbeat says, by cause. What its sum has and its parts have not is of unknown cause.
+fn said(heartbeat: &stream::Heartbeat) -> Counts {
+    let mut counts = by_cause(&heartbeat.losses);
     counts.add(
         LossCause::Unknown,
         heartbeat.events_lost.saturating_sub(counts.events()),
@@ -118,7 +130,7 @@ fn said(heartbeat: &stream::Heartbeat) -> Counts {
 struct Relay {
     name: String,
     /// What it has said on this stream.
-    instances_refused: Option<u64>,
+    said: Option<Counts>,
 }
 
 /// What all together have lost.
@@ -130,7 +142,7 @@ pub(crate) struct Losses {
     gone_in_order: VecDeque<InstanceKey>,
     relays: BTreeMap<ConnectionId, Relay>,
     /// What relays have said last, by their names.
-    relay_names: BTreeMap<String, u64>,
+    relay_names: BTreeMap<String, Counts>,
     /// Who has lost most.
     worst: BTreeMap<LossCause, Vec<String>>,
 }
@@ -180,31 +192,26 @@ impl Losses {
     }
 
     pub(crate) fn relay_comes(&mut self, relay: ConnectionId, name: String) {
-        self.relays.insert(
-            relay,
-            Relay {
-                name,
-                instances_refused: None,
-            },
-        );
+        self.relays.insert(relay, Relay { name, said: None });
     }
 
-    /// A relay tells how many instances it has refused since it started.
-    pub(crate) fn relay_says(&mut self, relay: ConnectionId, instances_refused: u64) {
+    /// A relay tells what it has refused and lost since it started, of what belongs to no instance.
+    pub(crate) fn relay_says(&mut self, relay: ConnectionId, heartbeat: &stream::RelayHeartbeat) {
         let Some(it) = self.relays.get_mut(&relay) else { return };
-        let new = match it.instances_refused {
-            Some(before) => instances_refused.saturating_sub(before),
+        let mut said = by_cause(&heartbeat.losses);
+        said.add(LossCause::RelayInstances, heartbeat.instances_refused);
+        let before = it.said.as_ref().or_else(|| self.relay_names.get(&it.name));
+        for cause in LossCause::ALL {
+            let (before, now) = (before.map_or(0, |counts| counts.of(cause)), said.of(cause));
             // If it is less than under this name before, it has been started again.
-            None => match self.relay_names.get(&it.name) {
-                Some(before) if *before <= instances_refused => instances_refused - before,
-                Some(_) | None => instances_refused,
-            },
-        };
-        it.instances_refused = Some(instances_refused);
-        if self.relay_names.len() < RELAY_NAMES_MAX || self.relay_names.contains_key(&it.name) {
-            self.relay_names.insert(it.name.clone(), instances_refused);
+            let began_anew = now < before && it.said.is_none();
+            let new = if began_anew { now } else { now.saturating_sub(before) };
+            self.counts.add(cause, new);
         }
-        self.counts.add(LossCause::RelayInstances, new);
+        if self.relay_names.len() < RELAY_NAMES_MAX || self.relay_names.contains_key(&it.name) {
+            self.relay_names.insert(it.name.clone(), said.clone());
+        }
+        it.said = Some(said);
     }
 
     pub(crate) fn relay_leaves(&mut self, relay: ConnectionId) {

@@ -249,6 +249,8 @@ pub enum LossCause {
     LibraryFinishes,
     /// Events: starts that a relay had no room for.
     RelaySpans,
+    /// Events: ends of spans of OTLP that a relay had no room for until it could pass them on.
+    RelayEnded,
     /// Events: of which nobody has said why they were lost.
     Unknown,
     /// Events: in messages that do not keep to the protocol. The connection was ended.
@@ -286,11 +288,12 @@ pub enum LossCause {
 
 impl LossCause {
     /// All that this version tells of.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 20] = [
         Self::LibrarySpans,
         Self::LibraryParents,
         Self::LibraryFinishes,
         Self::RelaySpans,
+        Self::RelayEnded,
         Self::Unknown,
         Self::Malformed,
         Self::OpenSets,
@@ -316,6 +319,7 @@ impl LossCause {
             Self::LibraryParents => "library_parents",
             Self::LibraryFinishes => "library_finishes",
             Self::RelaySpans => "relay_spans",
+            Self::RelayEnded => "relay_ended",
             Self::Unknown => "unknown",
             Self::Malformed => "malformed",
             Self::OpenSets => "open_sets",
@@ -343,6 +347,7 @@ impl LossCause {
             | Self::LibraryParents
             | Self::LibraryFinishes
             | Self::RelaySpans
+            | Self::RelayEnded
             | Self::Unknown
             | Self::Malformed
             | Self::OpenSets

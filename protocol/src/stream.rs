@@ -11,7 +11,7 @@ pub mod process;
 mod shape;
 mod sight;
 
-pub use check::{Malformed, check_spans};
+pub use check::{Malformed, check_ended, check_spans};
 pub use codec::read;
 pub use generated::*;
 pub use shape::{REPEATED_MAX, Unreadable};

@@ -10,6 +10,7 @@
 
 mod attendance;
 mod channel;
+mod endings;
 mod hello;
 mod house;
 mod instances;
@@ -223,6 +224,7 @@ pub struct Core {
     dropped_before: u64,
     started_total: u64,
     finished_total: u64,
+    ended_total: u64,
     gaps_total: u64,
     refused_total: u64,
     is_leaving: bool,
@@ -246,6 +248,7 @@ impl Core {
             dropped_before: 0,
             started_total: 0,
             finished_total: 0,
+            ended_total: 0,
             gaps_total: 0,
             refused_total: 0,
             is_leaving: false,

@@ -135,6 +135,7 @@ mod tests {
             instances: vec![InstanceStatus {
                 service: "a<b>&\u{1b}[31m".into(),
                 instance: "a-1".into(),
+                cannot_be_asked: true,
                 presence: Presence::Silent,
                 heard_ago: Duration::from_millis(4500),
                 open_spans: 12,
@@ -152,8 +153,10 @@ mod tests {
             }],
             open_spans: 12,
             open_bytes: 2400,
+            ended_kept: 5,
             started_total: 110,
             finished_total: 90,
+            ended_total: 7,
             dropped_total: 3,
             gaps_total: 1,
             refused_total: 0,

@@ -54,7 +54,7 @@ impl Relay {
             from_relay::Message::Heartbeat(heartbeat) if of_relay => {
                 self.tell(Input::RelayHeartbeat {
                     relay: self.connection,
-                    instances_refused: heartbeat.instances_refused,
+                    heartbeat,
                 })
                 .await
             }

@@ -1,4 +1,4 @@
-use standoff_protocol::stream::{Heartbeat, Loss};
+use standoff_protocol::stream::{Heartbeat, Loss, RelayHeartbeat};
 
 use super::*;
 
@@ -17,6 +17,13 @@ fn key(number: usize) -> InstanceKey {
     InstanceKey {
         instance_id: format!("instance {number}"),
         incarnation: 1,
+    }
+}
+
+fn refused(instances_refused: u64) -> RelayHeartbeat {
+    RelayHeartbeat {
+        instances_refused,
+        losses: Vec::new(),
     }
 }
 
@@ -91,7 +98,7 @@ fn instances_and_relays_that_are_remembered_are_bounded() {
         losses.leaves(&key(number), instance);
         let relay = ConnectionId(number as u64);
         losses.relay_comes(relay, format!("relay {number}"));
-        losses.relay_says(relay, 1);
+        losses.relay_says(relay, &refused(1));
         losses.relay_leaves(relay);
     }
     assert_eq!((losses.gone.len(), losses.gone_in_order.len()), (GONE_MAX, GONE_MAX));
@@ -112,16 +119,48 @@ fn a_relay_counts_since_it_started_however_often_it_connects() {
         if !losses.relays.contains_key(&ConnectionId(connection)) {
             losses.relay_comes(ConnectionId(connection), "host-1".into());
         }
-        losses.relay_says(ConnectionId(connection), said);
+        losses.relay_says(ConnectionId(connection), &refused(said));
     }
     // Three, and one after it was started again.
     assert_eq!(shown(&losses), [(LossCause::RelayInstances, 4)]);
-    losses.relay_says(ConnectionId(9), 100);
+    losses.relay_says(ConnectionId(9), &refused(100));
     assert_eq!(
         shown(&losses),
         [(LossCause::RelayInstances, 4)],
         "nobody knows that relay"
     );
+}
+
+#[test]
+fn what_a_relay_could_not_take_over_otlp_is_told_by_cause() {
+    let mut losses = Losses::default();
+    losses.relay_comes(ConnectionId(1), "host-1".into());
+    let said = |rejected, requests| {
+        let losses = [
+            (stream::LossCause::OtlpRejected, rejected),
+            (stream::LossCause::OtlpRequests, requests),
+        ];
+        RelayHeartbeat {
+            instances_refused: 0,
+            losses: losses
+                .map(|(cause, events)| Loss {
+                    cause: cause.into(),
+                    events,
+                })
+                .to_vec(),
+        }
+    };
+    losses.relay_says(ConnectionId(1), &said(3, 1));
+    losses.relay_says(ConnectionId(1), &said(5, 1));
+    losses.relay_leaves(ConnectionId(1));
+    losses.relay_comes(ConnectionId(2), "host-1".into());
+    // It was started again: one counter is below what it was, the other is not.
+    losses.relay_says(ConnectionId(2), &said(2, 4));
+    assert_eq!(
+        shown(&losses),
+        [(LossCause::OtlpRejected, 7), (LossCause::OtlpRequests, 4)]
+    );
+    assert_eq!(losses.events(&Counts::default()), 7);
 }
 
 #[test]

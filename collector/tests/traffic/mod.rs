@@ -147,12 +147,7 @@ fn instance_says(random: &mut StdRng, batches: &mut u64) -> from_instance::Messa
         }
         8 | 9 => from_instance::Message::Heartbeat(Heartbeat {
             events_lost: number(random),
-            losses: (0..random.random_range(0..4))
-                .map(|_| Loss {
-                    cause: random.random_range(-1..7),
-                    events: number(random),
-                })
-                .collect(),
+            losses: losses(random),
         }),
         10 => from_instance::Message::ProbeAnswer(ProbeAnswer {
             probe_id: random.random_range(0..20),
@@ -184,6 +179,7 @@ fn relay_says(random: &mut StdRng, last_channel: &mut u64) -> FromRelay {
             channel = 0;
             from_relay::Message::Heartbeat(RelayHeartbeat {
                 instances_refused: number(random),
+                losses: losses(random),
             })
         }
         _ => {
@@ -274,6 +270,15 @@ fn id(random: &mut StdRng) -> u64 {
     } else {
         random.random_range(1..IDS)
     }
+}
+
+fn losses(random: &mut StdRng) -> Vec<Loss> {
+    (0..random.random_range(0..4))
+        .map(|_| Loss {
+            cause: random.random_range(-1..12),
+            events: number(random),
+        })
+        .collect()
 }
 
 fn number(random: &mut StdRng) -> u64 {

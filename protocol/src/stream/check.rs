@@ -1,6 +1,8 @@
 //! Whether spans keep to the protocol. Collector and relay refuse those that do not, for the same reasons.
 
-use super::{RESOURCES_PER_SPAN_MAX, Role, SPANS_PER_MESSAGE_MAX, Started, TEXT_BYTES_MAX};
+use super::{
+    ENDED_PER_MESSAGE_MAX, Ended, RESOURCES_PER_SPAN_MAX, Role, SPANS_PER_MESSAGE_MAX, Started, TEXT_BYTES_MAX,
+};
 
 /// How long a trace id is, where there is one.
 const TRACE_ID_BYTES: usize = 16;
@@ -27,6 +29,8 @@ enum MalformedKind {
     TooManyResources(usize),
     #[error("a message has {0} spans; at most {SPANS_PER_MESSAGE_MAX} are accepted")]
     TooManySpans(usize),
+    #[error("a message has {0} ended spans; at most {ENDED_PER_MESSAGE_MAX} are accepted")]
+    TooManyEnded(usize),
 }
 
 /// Checks the spans of one message: their number, and each of them.
@@ -46,6 +50,36 @@ pub fn check_spans(spans: &[Started]) -> Result<(), Malformed> {
             span_id: span.span_id,
             kind,
         })
+    })
+}
+
+/// Checks the ended spans of one message: their number, and each of them.
+///
+/// # Errors
+///
+/// The first thing that the protocol does not allow.
+pub fn check_ended(ended: &[Ended]) -> Result<(), Malformed> {
+    if ended.len() > ENDED_PER_MESSAGE_MAX {
+        return Err(Malformed {
+            span_id: 0,
+            kind: MalformedKind::TooManyEnded(ended.len()),
+        });
+    }
+    ended.iter().try_for_each(|span| {
+        let kind = if span.span_id == 0 {
+            MalformedKind::NoSpanId
+        } else if Role::try_from(span.role).is_err() {
+            MalformedKind::Role(span.role)
+        } else if span.conversation_id.len() > TEXT_BYTES_MAX {
+            MalformedKind::TextTooLong {
+                field: "the conversation id",
+                len: span.conversation_id.len(),
+            }
+        } else {
+            return Ok(());
+        };
+        let span_id = span.span_id;
+        Err(Malformed { span_id, kind })
     })
 }
 
@@ -130,5 +164,42 @@ mod tests {
         }
         assert!(check_spans(&vec![call(); SPANS_PER_MESSAGE_MAX]).is_ok());
         assert!(check_spans(&vec![call(); SPANS_PER_MESSAGE_MAX + 1]).is_err());
+    }
+
+    #[test]
+    fn ended_spans_are_checked_too() {
+        let ended = Ended {
+            span_id: 7,
+            role: Role::Handle.into(),
+            ..Ended::default()
+        };
+        assert_eq!(check_ended(&vec![ended.clone(); ENDED_PER_MESSAGE_MAX]), Ok(()));
+        assert!(check_ended(&vec![ended.clone(); ENDED_PER_MESSAGE_MAX + 1]).is_err());
+        let cases = [
+            (
+                Ended {
+                    span_id: 0,
+                    ..ended.clone()
+                },
+                "span 0000000000000000: a span id must not be 0",
+            ),
+            (
+                Ended {
+                    role: 99,
+                    ..ended.clone()
+                },
+                "span 0000000000000007: role 99 is not one of this protocol version",
+            ),
+            (
+                Ended {
+                    conversation_id: "x".repeat(1025),
+                    ..ended.clone()
+                },
+                "span 0000000000000007: the conversation id has 1025 bytes; at most 1024 are accepted",
+            ),
+        ];
+        for (wrong, message) in cases {
+            assert_eq!(check_ended(&[ended.clone(), wrong]).unwrap_err().to_string(), message);
+        }
     }
 }

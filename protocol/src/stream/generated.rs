@@ -68,11 +68,15 @@ pub struct RelayWelcome {
     #[prost(uint32, tag = "2")]
     pub heartbeat_ms: u32,
 }
-#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct RelayHeartbeat {
     /// Instances that the relay had no room for, since it started.
     #[prost(uint64, tag = "1")]
     pub instances_refused: u64,
+    /// What the relay has lost of what belongs to no instance that it has told of: what it received over OTLP, and could not
+    /// take. Since it started. A cause that is not listed has lost nothing.
+    #[prost(message, repeated, tag = "2")]
+    pub losses: ::prost::alloc::vec::Vec<Loss>,
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ChannelClosed {
@@ -197,8 +201,9 @@ pub struct Batch {
     /// Applied before `started`, so that a wait that ends and the next one of the same task are never seen together.
     #[prost(message, repeated, tag = "3")]
     pub finished: ::prost::alloc::vec::Vec<Finished>,
-    /// Spans that have ended, and of whose start nothing was said. Only of instances that cannot be asked. Applied before
-    /// `started` too.
+    /// Spans that have ended, and of whose start nothing was said. Only of instances that cannot be asked: of others it is
+    /// ignored, since who can be asked says so when asked. Applied before `started` too. Saying it again, or of a span of
+    /// which more is known, changes nothing.
     #[prost(message, repeated, tag = "4")]
     pub ended: ::prost::alloc::vec::Vec<Ended>,
 }
@@ -452,6 +457,18 @@ pub enum LossCause {
     LibraryFinishes = 3,
     /// Starts that the relay had no room for.
     RelaySpans = 4,
+    /// Ended spans that the relay had no room for until it could pass them on.
+    RelayEnded = 5,
+    /// Of OTLP: spans that were rejected, and requests that could not be read.
+    OtlpRejected = 6,
+    /// Of OTLP: starts that there was no room for.
+    OtlpSpans = 7,
+    /// Of OTLP: sources that there was no room for.
+    OtlpSources = 8,
+    /// Of OTLP: requests that were told to come again.
+    OtlpRequests = 9,
+    /// Of OTLP: spans that were open for longer than they are believed to be.
+    OtlpExpired = 10,
 }
 impl LossCause {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -465,6 +482,12 @@ impl LossCause {
             Self::LibraryParents => "LOSS_CAUSE_LIBRARY_PARENTS",
             Self::LibraryFinishes => "LOSS_CAUSE_LIBRARY_FINISHES",
             Self::RelaySpans => "LOSS_CAUSE_RELAY_SPANS",
+            Self::RelayEnded => "LOSS_CAUSE_RELAY_ENDED",
+            Self::OtlpRejected => "LOSS_CAUSE_OTLP_REJECTED",
+            Self::OtlpSpans => "LOSS_CAUSE_OTLP_SPANS",
+            Self::OtlpSources => "LOSS_CAUSE_OTLP_SOURCES",
+            Self::OtlpRequests => "LOSS_CAUSE_OTLP_REQUESTS",
+            Self::OtlpExpired => "LOSS_CAUSE_OTLP_EXPIRED",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -475,6 +498,12 @@ impl LossCause {
             "LOSS_CAUSE_LIBRARY_PARENTS" => Some(Self::LibraryParents),
             "LOSS_CAUSE_LIBRARY_FINISHES" => Some(Self::LibraryFinishes),
             "LOSS_CAUSE_RELAY_SPANS" => Some(Self::RelaySpans),
+            "LOSS_CAUSE_RELAY_ENDED" => Some(Self::RelayEnded),
+            "LOSS_CAUSE_OTLP_REJECTED" => Some(Self::OtlpRejected),
+            "LOSS_CAUSE_OTLP_SPANS" => Some(Self::OtlpSpans),
+            "LOSS_CAUSE_OTLP_SOURCES" => Some(Self::OtlpSources),
+            "LOSS_CAUSE_OTLP_REQUESTS" => Some(Self::OtlpRequests),
+            "LOSS_CAUSE_OTLP_EXPIRED" => Some(Self::OtlpExpired),
             _ => None,
         }
     }

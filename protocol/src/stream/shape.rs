@@ -50,7 +50,8 @@ pub(super) const FROM_INSTANCE: Shape = Shape(&[
     (4, Field::One(&HEARTBEAT)),
     (5, Field::One(&PROBE_ANSWER)),
 ]);
-pub(super) const FROM_RELAY: Shape = Shape(&[(4, Field::One(&FROM_INSTANCE))]);
+const RELAY_HEARTBEAT: Shape = Shape(&[(2, Field::List(List::Losses, &NOTHING))]);
+pub(super) const FROM_RELAY: Shape = Shape(&[(3, Field::One(&RELAY_HEARTBEAT)), (4, Field::One(&FROM_INSTANCE))]);
 pub(super) const FROM_COLLECTOR: Shape = Shape(&[(3, Field::One(&PROBE))]);
 pub(super) const TO_RELAY: Shape = Shape(&[(3, Field::One(&FROM_COLLECTOR))]);
 

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use standoff_protocol::stream::{
-    Batch, Finished, FromCollector, FromInstance, Heartbeat, Hello, OpenSet, Outcome, PROTOCOL_VERSION, ProbeAnswer,
-    ResyncRequest, Sight, Started, Welcome, check_spans, from_collector, from_instance,
+    Batch, Ended, Finished, FromCollector, FromInstance, Heartbeat, Hello, OpenSet, Outcome, PROTOCOL_VERSION,
+    ProbeAnswer, ResyncRequest, Sight, Started, Welcome, check_ended, check_spans, from_collector, from_instance,
 };
 
 use super::channel::{End, Noted};
@@ -120,7 +120,8 @@ impl Core {
         };
         let ended = instance.complete_set();
         let outcome = Outcome::Finished.into();
-        self.finish_all(no, ended.into_iter().map(|span_id| Finished { span_id, outcome }));
+        let finished = ended.into_iter().map(|span_id| Finished { span_id, outcome });
+        self.finish_all(now, no, finished, Vec::new());
         for upstream in &mut self.upstreams {
             if let Some(channel) = upstream.channel(no) {
                 channel.complete();
@@ -130,17 +131,22 @@ impl Core {
     }
 
     fn batch(&mut self, now: Duration, connection: ConnectionId, no: InstanceNo, batch: Batch) {
-        if let Err(malformed) = check_spans(&batch.started) {
+        if let Err(malformed) = check_spans(&batch.started).and_then(|()| check_ended(&batch.ended)) {
             return self.refuse(connection, malformed.into());
         }
         let Some(instance) = self.instances.get_mut(no) else {
             return;
         };
+        let cannot_be_asked = instance.hello.cannot_be_asked;
         if instance.batch(batch.sequence) == Order::Gap {
             self.gaps_total += 1;
-            self.send(connection, from_collector::Message::ResyncRequest(ResyncRequest {}));
+            if !cannot_be_asked {
+                self.send(connection, from_collector::Message::ResyncRequest(ResyncRequest {}));
+            }
         }
-        self.finish_all(no, batch.finished);
+        // Who can be asked says what it has accepted when it is asked.
+        let ended = if cannot_be_asked { batch.ended } else { Vec::new() };
+        self.finish_all(now, no, batch.finished, ended);
         self.start_all(now, no, false, batch.started);
     }
 
@@ -152,8 +158,11 @@ impl Core {
         let mut any = false;
         for started in spans {
             let span_id = started.span_id;
-            if instance.take_in(&mut self.kept, &self.settings.limits, now, in_set, started) != Taken::New {
-                continue;
+            match instance.take_in(&mut self.kept, &self.settings.limits, now, in_set, started) {
+                Taken::New => {}
+                // It is said again since whoever was told that the span had expired may not have believed it at once.
+                Taken::Known if instance.hello.cannot_be_asked && !in_set => {}
+                Taken::Known | Taken::NoRoom => continue,
             }
             any = true;
             for upstream in &mut self.upstreams {
@@ -168,23 +177,45 @@ impl Core {
         }
     }
 
-    fn finish_all(&mut self, no: InstanceNo, finished: impl IntoIterator<Item = Finished>) {
+    /// Spans have ended that were open here, and others of which nothing else is known.
+    fn finish_all(
+        &mut self,
+        now: Duration,
+        no: InstanceNo,
+        finished: impl IntoIterator<Item = Finished>,
+        mut ended: Vec<Ended>,
+    ) {
         let Some(instance) = self.instances.get_mut(no) else {
             return;
         };
+        self.ended_total += ended.len() as u64;
         let mut any = false;
         for finished in finished {
             self.finished_total += 1;
-            let Some(told) = instance.mirror.end(&mut self.kept, finished.span_id) else {
+            let Some(gone) = instance.mirror.end(&mut self.kept, finished.span_id) else {
                 continue;
             };
             any = true;
+            // One that has expired may not have ended, and be heard of again.
+            if instance.hello.cannot_be_asked && finished.outcome() != Outcome::Expired {
+                ended.extend(gone.ended());
+            }
             for upstream in &mut self.upstreams {
-                if told.includes(upstream.only())
+                if gone.was_told(upstream.only())
                     && let Some(channel) = upstream.channel(no)
                     && channel.finish(finished) == Noted::Overflow
                 {
                     upstream.counts.overflows += 1;
+                }
+            }
+        }
+        if !ended.is_empty() {
+            any = true;
+            let lost = instance.endings.add(&mut self.kept, &self.settings.limits, now, ended);
+            for (upstream, lost) in self.upstreams.iter_mut().zip(lost) {
+                upstream.counts.ended_dropped += lost;
+                if let Some(channel) = upstream.channel(no) {
+                    channel.endings(instance.endings.end());
                 }
             }
         }
@@ -269,6 +300,10 @@ impl Core {
         };
         instance.mirror.clear(&mut self.kept);
         self.dropped_before += instance.dropped;
+        for upstream in &mut self.upstreams {
+            upstream.counts.ended_dropped += instance.endings.waiting(upstream.only());
+        }
+        instance.endings.clear(&mut self.kept);
         for (number, upstream) in self.upstreams.iter_mut().enumerate() {
             if !upstream.end(no, end) {
                 upstream.link = None;

@@ -2,7 +2,8 @@
 //!
 //! Nothing is made before it can be sent. What is to be told waits as ids; a span that starts and ends meanwhile is never
 //! sent. A start is sent only once every end that is known has been sent, so that what the upstream sees has been so, and
-//! an answer only once everything has been sent that the instance said before it.
+//! an answer only once everything has been sent that the instance said before it. Of an instance that cannot be asked, that
+//! holds for spans of which only the end is known, too.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -13,6 +14,7 @@ use standoff_protocol::stream::{
     from_relay,
 };
 
+use super::endings::Endings;
 use super::instances::{Instance, InstanceNo};
 use super::mirror::{Filling, Mirror, Upstreams};
 
@@ -34,6 +36,8 @@ pub(super) struct Channel {
     hello: Option<Box<Hello>>,
     stage: Stage,
     due: VecDeque<Due>,
+    /// Whether the upstream is to be told again what has ended of an instance that cannot be asked.
+    repeats_endings: bool,
     /// Ends of spans that the upstream has been told of.
     finished: VecDeque<Finished>,
     /// The number of the last batch.
@@ -66,6 +70,8 @@ enum Stage {
 #[derive(Debug)]
 enum Due {
     Start(u64),
+    /// The endings before this number.
+    Endings(u64),
     /// All that the instance has open has been named.
     Complete,
     Answer(Box<ProbeAnswer>),
@@ -104,6 +110,7 @@ impl Channel {
             hello: Some(Box::new(hello)),
             stage: Stage::Unknown,
             due: VecDeque::new(),
+            repeats_endings: true,
             finished: VecDeque::new(),
             sequence: 0,
             answers: 0,
@@ -129,10 +136,13 @@ impl Channel {
 
     /// Takes out the starts of what has ended. The marks in the mirror see to it that none is kept twice.
     fn compact(&mut self, mirror: &mut Mirror, upstream: Upstreams) {
-        self.due.retain(|due| match due {
-            Due::Start(id) => mirror.unqueue(*id, upstream),
-            Due::Complete | Due::Answer(_) => true,
-        });
+        for due in std::mem::take(&mut self.due) {
+            match due {
+                Due::Start(id) if !mirror.unqueue(id, upstream) => {}
+                Due::Endings(end) => self.endings(end),
+                Due::Start(_) | Due::Complete | Due::Answer(_) => self.due.push_back(due),
+            }
+        }
         for due in &self.due {
             if let Due::Start(id) = due {
                 mirror.queue(*id, upstream);
@@ -153,6 +163,15 @@ impl Channel {
         Noted::Yes
     }
 
+    /// Spans have ended of an instance that cannot be asked; those before this number come before what starts from now on.
+    pub(super) fn endings(&mut self, end: u64) {
+        match self.due.back_mut() {
+            _ if self.stage == Stage::Unknown => {}
+            Some(Due::Endings(before)) => *before = end,
+            Some(Due::Start(_) | Due::Complete | Due::Answer(_)) | None => self.due.push_back(Due::Endings(end)),
+        }
+    }
+
     /// All that the instance has open has been heard of.
     pub(super) fn complete(&mut self) {
         let is_there = self.due.iter().any(|due| matches!(due, Due::Complete));
@@ -167,6 +186,12 @@ impl Channel {
         self.finished = VecDeque::new();
         let due = std::mem::take(&mut self.due);
         self.due = due.into_iter().filter(|due| matches!(due, Due::Answer(_))).collect();
+    }
+
+    /// The upstream says that it has lost track: of what has ended as well.
+    pub(super) fn repeat(&mut self) {
+        self.resync();
+        self.repeats_endings = true;
     }
 
     /// The instance was heard of.
@@ -258,10 +283,13 @@ impl Channel {
             return self.last(now);
         }
         if std::mem::take(&mut self.heartbeat_due) && instance.is_present(now) {
-            return self.say(now, Message::Heartbeat(instance.heartbeat()));
+            return self.say(now, Message::Heartbeat(instance.heartbeat(upstream)));
         }
         if self.stage == Stage::Unknown {
             instance.mirror.forget_told(upstream);
+            if std::mem::take(&mut self.repeats_endings) {
+                instance.endings.forget_told(upstream);
+            }
             if instance.is_whole() {
                 self.due.push_front(Due::Complete);
             }
@@ -270,8 +298,8 @@ impl Channel {
         }
         let message = match self.stage {
             Stage::Unknown => None,
-            Stage::Set { next } => self.part(next, &mut instance.mirror, upstream, now),
-            Stage::Mirrored => self.batch(&mut instance.mirror, upstream, now),
+            Stage::Set { next } => self.part(next, instance, upstream, now),
+            Stage::Mirrored => self.batch(&mut instance.mirror, &mut instance.endings, upstream, now),
         };
         match message {
             Some(message) => self.say(now, message),
@@ -281,7 +309,14 @@ impl Channel {
     }
 
     /// The next part of the open set, unless everything known has been told.
-    fn part(&mut self, next: Option<u64>, mirror: &mut Mirror, upstream: Upstreams, now: Duration) -> Option<Message> {
+    fn part(
+        &mut self,
+        next: Option<u64>,
+        instance: &mut Instance,
+        upstream: Upstreams,
+        now: Duration,
+    ) -> Option<Message> {
+        let mirror = &mut instance.mirror;
         let mut filling = Filling::default();
         let next = next.and_then(|from| mirror.sweep(from, upstream, now, &mut filling));
         self.stage = Stage::Set { next };
@@ -290,6 +325,8 @@ impl Channel {
             match self.due.front() {
                 Some(Due::Start(id)) => mirror.tell(*id, upstream, now, &mut filling),
                 Some(Due::Complete) => complete = true,
+                // They follow the set.
+                Some(Due::Endings(_)) => {}
                 Some(Due::Answer(_)) if filling.spans.is_empty() => return self.take_answer(),
                 Some(Due::Answer(_)) | None => break,
             }
@@ -297,6 +334,9 @@ impl Channel {
         }
         if complete {
             self.stage = Stage::Mirrored;
+            if instance.endings.waiting(upstream) > 0 {
+                self.due.push_front(Due::Endings(instance.endings.end()));
+            }
         }
         (complete || !filling.spans.is_empty()).then_some(Message::OpenSet(OpenSet {
             spans: filling.spans,
@@ -305,14 +345,21 @@ impl Channel {
     }
 
     /// The next batch, or an answer whose turn it is.
-    fn batch(&mut self, mirror: &mut Mirror, upstream: Upstreams, now: Duration) -> Option<Message> {
+    fn batch(
+        &mut self,
+        mirror: &mut Mirror,
+        endings: &mut Endings,
+        upstream: Upstreams,
+        now: Duration,
+    ) -> Option<Message> {
         let finished = self.take_finished();
         let mut filling = Filling::beside(finished.len());
         while self.finished.is_empty() && !filling.is_full() {
             match self.due.front() {
                 Some(Due::Start(id)) => mirror.tell(*id, upstream, now, &mut filling),
-                Some(Due::Complete) => {}
-                Some(Due::Answer(_)) if filling.spans.is_empty() && finished.is_empty() => return self.take_answer(),
+                Some(Due::Endings(end)) if !endings.tell(*end, upstream, &mut filling) => break,
+                Some(Due::Endings(_) | Due::Complete) => {}
+                Some(Due::Answer(_)) if filling.is_empty() => return self.take_answer(),
                 Some(Due::Answer(_)) | None => break,
             }
             self.due.pop_front();
@@ -320,7 +367,7 @@ impl Channel {
         if self.due.is_empty() && self.due.capacity() > DUE_MIN {
             self.due = VecDeque::new();
         }
-        if filling.spans.is_empty() && finished.is_empty() {
+        if filling.is_empty() {
             return None;
         }
         self.sequence += 1;
@@ -328,7 +375,7 @@ impl Channel {
             sequence: self.sequence,
             started: filling.spans,
             finished,
-            ended: Vec::new(),
+            ended: filling.ended,
         }))
     }
 

@@ -56,7 +56,7 @@ impl Core {
                 from_collector::Message::Welcome(welcome) => self.wants_heartbeat(id, welcome.heartbeat_ms),
                 from_collector::Message::ResyncRequest(_) => {
                     if let Some(channel) = link.by_number(message.channel) {
-                        channel.resync();
+                        channel.repeat();
                         link.wake(message.channel);
                         upstream.counts.resyncs += 1;
                     }
@@ -107,7 +107,9 @@ impl Core {
         let Some(channel) = channel.filter(|it| !it.has_ended()) else {
             return;
         };
-        let connection = self.instances.get(channel.instance).and_then(|it| it.connection);
+        let instance = self.instances.get(channel.instance);
+        let asked = instance.filter(|it| !it.hello.cannot_be_asked);
+        let connection = asked.and_then(|it| it.connection);
         if let Some(connection) = connection
             && channel.probe(self.last_probe, probe.probe_id)
         {
@@ -167,6 +169,7 @@ impl Core {
         while self.departed.front().is_some_and(|it| now >= it.at + DEPARTED_FOR) {
             self.departed.pop_front();
         }
+        self.instances.forget(&mut self.kept, now);
         self.keep_upstreams(now);
         let anybody = self.instances.len() > 0 || self.upstreams.iter().any(|it| it.link.is_some());
         self.next_house = now + if anybody { self.house_every() } else { IDLE };
@@ -200,6 +203,7 @@ impl Core {
         let limits = &self.settings.limits;
         let most = |limit: usize| limit - limit / 8;
         instance.lack.anything
+            && !instance.hello.cannot_be_asked
             && instance.is_whole()
             && instance.asked_at.is_none_or(|at| now >= at + ASK_AGAIN_EVERY)
             && instance.mirror.len() < most(limits.spans_per_instance)

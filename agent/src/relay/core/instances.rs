@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use standoff_protocol::stream::{Heartbeat, Hello, Loss, LossCause, Process, Role, Started};
 
-use super::mirror::{Kept, Limits, Mirror, Taken};
+use super::endings::Endings;
+use super::mirror::{Kept, Limits, Mirror, Taken, Upstreams};
 use super::{ConnectionId, LEASE_MAX};
 
 /// The most causes of losses that are passed on: more than the protocol knows.
@@ -43,6 +44,8 @@ pub(super) struct Instance {
     pub(super) last_heard: Duration,
     pub(super) lease: Duration,
     pub(super) mirror: Mirror,
+    /// Empty unless it cannot be asked.
+    pub(super) endings: Endings,
     sync: Sync,
     said: Heartbeat,
     /// Starts that there was no room for.
@@ -95,6 +98,7 @@ impl Instance {
             last_heard: now,
             lease,
             mirror: Mirror::default(),
+            endings: Endings::default(),
             sync: Sync::Set,
             said: Heartbeat::default(),
             dropped: 0,
@@ -141,6 +145,11 @@ impl Instance {
                 *next += 1;
                 Order::InOrder
             }
+            Sync::Batches { next } if self.hello.cannot_be_asked => {
+                // What has come is all there is: there is nobody to ask for the rest.
+                *next = sequence.wrapping_add(1);
+                Order::Gap
+            }
             Sync::Batches { .. } => {
                 self.sync = Sync::Gap;
                 Order::Gap
@@ -176,14 +185,18 @@ impl Instance {
         self.said = heartbeat;
     }
 
-    /// What is passed on of that, with what was lost here.
-    pub(super) fn heartbeat(&self) -> Heartbeat {
+    /// What an upstream is told of that, with what was lost here.
+    pub(super) fn heartbeat(&self, upstream: Upstreams) -> Heartbeat {
         let mut heartbeat = self.said.clone();
-        if self.dropped > 0 {
-            heartbeat.events_lost = heartbeat.events_lost.saturating_add(self.dropped);
+        let lost_here = [
+            (LossCause::RelaySpans, self.dropped),
+            (LossCause::RelayEnded, self.endings.lost(upstream)),
+        ];
+        for (cause, events) in lost_here.into_iter().filter(|(_, events)| *events > 0) {
+            heartbeat.events_lost = heartbeat.events_lost.saturating_add(events);
             heartbeat.losses.push(Loss {
-                cause: LossCause::RelaySpans.into(),
-                events: self.dropped,
+                cause: cause.into(),
+                events,
             });
         }
         heartbeat
@@ -237,6 +250,7 @@ impl Instances {
             // What is open, and what was lost, is the same instance's.
             *instance = Instance {
                 mirror: std::mem::take(&mut instance.mirror),
+                endings: std::mem::take(&mut instance.endings),
                 said: std::mem::take(&mut instance.said),
                 dropped: instance.dropped,
                 lack: instance.lack,
@@ -293,6 +307,13 @@ impl Instances {
 
     pub(super) fn len(&self) -> usize {
         self.by_no.len()
+    }
+
+    /// Time passes: what has ended long ago is forgotten.
+    pub(super) fn forget(&mut self, kept: &mut Kept, now: Duration) {
+        for instance in self.by_no.values_mut() {
+            instance.endings.forget(kept, now);
+        }
     }
 
     /// All of them, oldest first.

@@ -7,7 +7,9 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use prost::Message as _;
-use standoff_protocol::stream::{MESSAGE_BYTES_MAX, Role, SPANS_PER_MESSAGE_MAX, Started};
+use standoff_protocol::stream::{
+    ENDED_PER_MESSAGE_MAX, Ended, MESSAGE_BYTES_MAX, Role, SPANS_PER_MESSAGE_MAX, Started,
+};
 
 /// What a span takes beyond its message: its record, its place in a tree that is two thirds full, and what the allocator
 /// adds.
@@ -16,6 +18,9 @@ const BYTES_PER_SPAN: usize = 80;
 /// A message is full at this length, so that a long open set keeps nobody else's news waiting for more than a moment. The
 /// span that may come on top has at most 36 KiB of text.
 const MESSAGE_BYTES_FULL: usize = MESSAGE_BYTES_MAX / 16;
+
+/// What an ended span takes in a message, beside its text.
+const ENDED_BYTES: usize = 28;
 
 /// How much a relay keeps at most.
 #[derive(Clone, Copy, Debug)]
@@ -35,6 +40,12 @@ pub struct Limits {
     pub members_more: usize,
     /// Memory for members beyond [`Limits::bytes`].
     pub members_bytes_more: usize,
+    /// Spans of one instance that have ended, if it cannot be asked. 48 bytes each.
+    pub ended_per_instance: usize,
+    /// Spans of all such instances that have ended.
+    pub ended: usize,
+    /// The texts of those: the conversations of handlers. Few have any.
+    pub ended_text_bytes: usize,
 }
 
 impl Default for Limits {
@@ -52,6 +63,12 @@ impl Default for Limits {
             members_per_instance_more: 1 << 14,
             members_more: 1 << 17,
             members_bytes_more: 64 << 20,
+            // A minute of 2,000 spans a second, which is a busy service, and 6 MiB.
+            ended_per_instance: 1 << 17,
+            // Eight of those: 48 MiB.
+            ended: 1 << 20,
+            // Ids of 36 bytes for a third of them.
+            ended_text_bytes: 12 << 20,
         }
     }
 }
@@ -61,6 +78,8 @@ impl Default for Limits {
 pub(super) struct Kept {
     pub(super) spans: usize,
     pub(super) bytes: usize,
+    pub(super) ended: usize,
+    pub(super) ended_text_bytes: usize,
 }
 
 /// A set of upstreams: a bit for each.
@@ -74,6 +93,11 @@ impl Upstreams {
     /// The set of the one upstream with this number.
     pub(super) fn only(number: usize) -> Self {
         Self(1u8.checked_shl(u32::try_from(number).unwrap_or(u32::MAX)).unwrap_or(0))
+    }
+
+    /// The number of the one upstream of this set.
+    pub(super) fn number(self) -> usize {
+        self.0.trailing_zeros() as usize
     }
 
     fn has(self, one: Self) -> bool {
@@ -124,6 +148,7 @@ pub(super) enum Taken {
 #[derive(Debug, Default)]
 pub(super) struct Filling {
     pub(super) spans: Vec<Started>,
+    pub(super) ended: Vec<Ended>,
     bytes: usize,
     /// Other things in the message.
     beside: usize,
@@ -140,6 +165,21 @@ impl Filling {
 
     pub(super) fn is_full(&self) -> bool {
         self.spans.len() + self.beside >= SPANS_PER_MESSAGE_MAX || self.bytes >= MESSAGE_BYTES_FULL
+    }
+
+    /// Whether there is nothing in it that takes room.
+    pub(super) fn is_empty(&self) -> bool {
+        self.spans.is_empty() && self.ended.is_empty() && self.beside == 0
+    }
+
+    /// Puts a span that has ended into the message, if there is room.
+    pub(super) fn take_ended(&mut self, span: &Ended) -> bool {
+        let has_room = self.ended.len() < ENDED_PER_MESSAGE_MAX && self.bytes < MESSAGE_BYTES_FULL;
+        if has_room {
+            self.bytes += ENDED_BYTES + span.conversation_id.len();
+            self.ended.push(span.clone());
+        }
+        has_room
     }
 }
 
@@ -204,14 +244,14 @@ impl Mirror {
         Taken::New
     }
 
-    /// A span has ended. Returns who had been told of it; `None` if it is not known.
-    pub(super) fn end(&mut self, kept: &mut Kept, span_id: u64) -> Option<Told> {
+    /// A span has ended. `None` if it is not known.
+    pub(super) fn end(&mut self, kept: &mut Kept, span_id: u64) -> Option<Gone> {
         let span = self.spans.remove(&span_id)?;
         let weight = span.weight();
         self.bytes -= weight;
         kept.spans -= 1;
         kept.bytes -= weight;
-        Some(Told(span.told))
+        Some(Gone(span))
     }
 
     /// Everything has ended.
@@ -293,13 +333,32 @@ impl Mirror {
     }
 }
 
-/// Who had been told of a span.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Told(Upstreams);
+/// A span that was open.
+#[derive(Debug)]
+pub(super) struct Gone(Span);
 
-impl Told {
-    pub(super) fn includes(self, upstream: Upstreams) -> bool {
-        self.0.has(upstream)
+impl Gone {
+    /// Whether an upstream had been told of it.
+    pub(super) fn was_told(&self, upstream: Upstreams) -> bool {
+        self.0.told.has(upstream)
+    }
+
+    /// What is worth knowing of it now.
+    pub(super) fn ended(&self) -> Option<Ended> {
+        // What we encoded ourselves can be decoded.
+        let started = Started::decode(&*self.0.encoded).ok()?;
+        let role = started.role();
+        Some(Ended {
+            span_id: started.span_id,
+            parent_span_id: started.parent_span_id,
+            parent_is_remote: started.parent_is_remote,
+            role: role.into(),
+            conversation_id: if role == Role::Handle {
+                started.conversation_id
+            } else {
+                String::new()
+            },
+        })
     }
 }
 

@@ -16,10 +16,14 @@ pub struct Status {
     pub open_spans: usize,
     /// About how much memory they take.
     pub open_bytes: usize,
+    /// Ended spans of instances that cannot be asked that are kept.
+    pub ended_kept: usize,
     /// Starts taken in since the relay started, those in open sets included.
     pub started_total: u64,
     /// Ends taken in.
     pub finished_total: u64,
+    /// Ends taken in of spans of which nothing else was said, of instances that cannot be asked.
+    pub ended_total: u64,
     /// Starts that there was no room for.
     pub dropped_total: u64,
     /// Batches that were missing when the next one came.
@@ -35,6 +39,8 @@ pub struct InstanceStatus {
     pub service: String,
     /// `service.instance.id`.
     pub instance: String,
+    /// Whether it answers no probes: what is known of it came over OTLP.
+    pub cannot_be_asked: bool,
     /// Whether it is there.
     pub presence: Presence,
     /// How long ago it was heard of.
@@ -80,6 +86,7 @@ impl Core {
             InstanceStatus {
                 service: named.service_name,
                 instance: named.instance_id,
+                cannot_be_asked: it.hello.cannot_be_asked,
                 presence: match it.connection {
                     None => Presence::Lost,
                     Some(_) if !it.is_present(now) => Presence::Silent,
@@ -102,8 +109,10 @@ impl Core {
             upstreams: upstreams.collect(),
             open_spans: self.kept.spans,
             open_bytes: self.kept.bytes,
+            ended_kept: self.kept.ended,
             started_total: self.started_total,
             finished_total: self.finished_total,
+            ended_total: self.ended_total,
             dropped_total: self.dropped_before + instances.iter().map(|it| it.dropped).sum::<u64>(),
             gaps_total: self.gaps_total,
             refused_total: self.refused_total,

@@ -2,6 +2,7 @@
 //! and complain of what must not be.
 
 mod bounds;
+mod endings;
 mod faults;
 mod histories;
 mod passing_on;
@@ -10,8 +11,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use standoff_protocol::stream::{
-    Batch, Finished, FromCollector, FromInstance, FromRelay, Goodbye, Heartbeat, Hello, Instance, OpenSet, Outcome,
-    PROTOCOL_VERSION, Probe, ProbeAnswer, Process, ResyncRequest, Role, Started, ToRelay, from_collector,
+    Batch, Ended, Finished, FromCollector, FromInstance, FromRelay, Goodbye, Heartbeat, Hello, Instance, OpenSet,
+    Outcome, PROTOCOL_VERSION, Probe, ProbeAnswer, Process, ResyncRequest, Role, Started, ToRelay, from_collector,
     from_instance, from_relay, to_relay,
 };
 
@@ -295,7 +296,11 @@ struct Collector {
 #[derive(Debug, Default)]
 struct Heard {
     name: String,
+    hello: Hello,
     open: BTreeMap<u64, Started>,
+    /// Those that were named in batches, open or not.
+    open_in_batches: BTreeSet<u64>,
+    ended: Vec<Ended>,
     /// The spans of a set that is not complete.
     set: Option<BTreeSet<u64>>,
     is_synced: bool,
@@ -346,7 +351,8 @@ impl Collector {
                     let last = self.channels.last_key_value().map_or(0, |(number, _)| *number);
                     assert!(said.channel > last, "numbers go upwards");
                     let channel = Heard {
-                        name: hello.instance.expect("an instance").instance_id,
+                        name: hello.instance.clone().expect("an instance").instance_id,
+                        hello,
                         last_heard: now,
                         ..Heard::default()
                     };
@@ -405,10 +411,17 @@ impl Heard {
                         span.span_id
                     );
                 }
+                for span in batch.ended {
+                    text += &format!(" ~{}", span.span_id);
+                    self.ended.push(span);
+                }
                 for span in batch.started {
                     text += &format!(" +{}", span.span_id);
                     let id = span.span_id;
-                    assert!(self.open.insert(id, span).is_none(), "{id} is told of once");
+                    self.open_in_batches.insert(id);
+                    let before = self.open.insert(id, span);
+                    let may_repeat = self.hello.cannot_be_asked;
+                    assert!(before.is_none() || may_repeat, "{id} is told of once");
                 }
                 self.log.push(text);
             }

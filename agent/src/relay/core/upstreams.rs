@@ -32,6 +32,10 @@ pub struct Counts {
     pub started: u64,
     /// Ends sent.
     pub finished: u64,
+    /// Ended spans of instances that cannot be asked, sent.
+    pub ended: u64,
+    /// Such that there was no room for until they could be sent.
+    pub ended_dropped: u64,
     /// Open sets sent because the upstream asked for them.
     pub resyncs: u64,
     /// Open sets sent because too many ends were waiting.
@@ -176,6 +180,7 @@ impl Upstream {
             link.beat_at = now;
             let heartbeat = RelayHeartbeat {
                 instances_refused: refused,
+                losses: Vec::new(),
             };
             return Some(of_relay(from_relay::Message::Heartbeat(heartbeat)));
         }
@@ -206,6 +211,7 @@ impl Counts {
             Some(Message::Batch(batch)) => {
                 self.started += batch.started.len() as u64;
                 self.finished += batch.finished.len() as u64;
+                self.ended += batch.ended.len() as u64;
             }
             Some(Message::Hello(_) | Message::Heartbeat(_) | Message::ProbeAnswer(_) | Message::Goodbye(_)) | None => {}
         }

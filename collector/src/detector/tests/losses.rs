@@ -1,7 +1,7 @@
 //! What is lost is counted by cause, and held against alerts.
 
 use standoff_protocol::api::{Evidence, LossCause};
-use standoff_protocol::stream::Loss;
+use standoff_protocol::stream::{Loss, RelayHeartbeat};
 use standoff_wait_graph::SpanId;
 
 use super::*;
@@ -189,11 +189,17 @@ fn whoever_is_refused_is_counted() {
     });
     rig.step(Input::RelayHeartbeat {
         relay,
-        instances_refused: 4,
+        heartbeat: RelayHeartbeat {
+            instances_refused: 4,
+            losses: vec![],
+        },
     });
     rig.step(Input::RelayHeartbeat {
         relay,
-        instances_refused: 5,
+        heartbeat: RelayHeartbeat {
+            instances_refused: 5,
+            losses: vec![],
+        },
     });
     assert_eq!(
         (rig.lost(LossCause::Instances), rig.lost(LossCause::RelayInstances)),
