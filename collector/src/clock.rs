@@ -15,16 +15,20 @@ pub(crate) struct Clock {
 
 impl Clock {
     pub(crate) fn start() -> Self {
-        // A machine whose clock stands before 1970 has no better idea of the date either.
-        let started_since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         Self {
             started: Instant::now(),
-            started_since_epoch,
+            started_since_epoch: Self::since_epoch(),
         }
     }
 
     pub(crate) fn now(&self) -> Duration {
         self.started_since_epoch + self.started.elapsed()
+    }
+
+    /// What the wall clock says, which is set now and then: to compare with the clocks of others.
+    pub(crate) fn since_epoch() -> Duration {
+        // A machine whose clock stands before 1970 has no better idea of the date either.
+        SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
     }
 
     /// The moment at which [`Clock::now`] is `at`.

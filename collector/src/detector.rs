@@ -81,6 +81,8 @@ pub(crate) enum Input {
         connection: ConnectionId,
         heartbeat: Heartbeat,
     },
+    /// Instances live of which somebody else tells.
+    Heartbeats { connections: Vec<ConnectionId> },
     /// It answers a probe.
     ProbeAnswer {
         connection: ConnectionId,
@@ -96,6 +98,8 @@ pub(crate) enum Input {
     Unreadable { connection: ConnectionId },
     /// Somebody was refused who wanted to introduce himself.
     Refused,
+    /// Something was lost before anybody knew whose it was.
+    Lost { cause: LossCause, count: u64 },
     /// A relay has introduced itself.
     RelayConnected { relay: ConnectionId, name: String },
     /// A relay lives, and says what it had no room for since it started.
@@ -248,6 +252,11 @@ impl Detector {
             } => self.open_set(now, connection, spans, complete),
             Input::Batch { connection, batch } => self.batch(now, connection, batch),
             Input::Heartbeat { connection, heartbeat } => self.heartbeat(now, connection, &heartbeat),
+            Input::Heartbeats { connections } => {
+                for connection in connections {
+                    self.heard(now, connection);
+                }
+            }
             Input::ProbeAnswer { connection, answer } => self.probe_answer(now, connection, &answer),
             Input::Goodbye { connection } | Input::Died { connection } => {
                 if let Some(instance) = self.instances.of(connection) {
@@ -257,6 +266,7 @@ impl Detector {
             Input::Disconnected { connection } => self.disconnected(now, connection),
             Input::Unreadable { connection } => self.unreadable(now, connection),
             Input::Refused => self.losses.add(LossCause::Instances, 1),
+            Input::Lost { cause, count } => self.losses.add(cause, count),
             Input::RelayConnected { relay, name } => self.losses.relay_comes(relay, name),
             Input::RelayHeartbeat { relay, heartbeat } => self.losses.relay_says(relay, &heartbeat),
             Input::RelayEnded {

@@ -1,9 +1,11 @@
-//! The server of the native stream: one task for each connection, which checks the handshake and passes messages on.
+//! The server of the native stream: one task for each connection, which checks the handshake and passes messages on. One
+//! task more does so for all who are heard of over OTLP (`otlp`).
 
 #[cfg(feature = "fuzzing")]
 pub(crate) mod any_bytes;
 mod hello;
 mod instance;
+mod otlp;
 mod relay;
 #[cfg(test)]
 pub(crate) mod unplugged;
@@ -29,6 +31,7 @@ use crate::ingest::relay::Relay;
 use crate::instances::{ConnectionId, INSTANCES_MAX};
 use crate::owner::{Message, OUTBOX_MAX, Outbox, Owner, ShuttingDown};
 
+pub(crate) use otlp::Otlp;
 pub(crate) use relay::takes_none;
 
 /// How long an instance may take to introduce itself. Libraries send their hello with the request.
@@ -51,7 +54,7 @@ pub(crate) struct Ingest {
 
 /// Numbers connections.
 #[derive(Clone, Debug, Default)]
-struct Connections(Arc<AtomicU64>);
+pub(crate) struct Connections(Arc<AtomicU64>);
 
 impl Connections {
     fn next(&self) -> ConnectionId {
@@ -60,12 +63,17 @@ impl Connections {
 }
 
 impl Ingest {
-    pub(crate) fn new(owner: Owner, heartbeat: Duration, shutdown: CancellationToken) -> Self {
+    pub(crate) fn new(
+        owner: Owner,
+        connections: Connections,
+        heartbeat: Duration,
+        shutdown: CancellationToken,
+    ) -> Self {
         Self {
             owner,
             heartbeat,
             shutdown,
-            connections: Connections::default(),
+            connections,
             relays: Arc::new(Semaphore::new(RELAYS_MAX)),
         }
     }

@@ -2,7 +2,7 @@
 //! serves alerts.
 //!
 //! One thread owns all state (`owner`); inside it, the `detector` is a pure function from what has happened to what is to be
-//! done. Around it stand the server of the native stream (`ingest`), the HTTP API (`http`) and the database of known
+//! done. Around it stand the server of the native stream and of OTLP (`ingest`), the HTTP API (`http`) and the database of known
 //! instances (`known`), each of which talks to the owner through its bounded queue only.
 
 mod alerts;
@@ -43,7 +43,7 @@ pub use settings::{Settings, Times};
 
 use crate::clock::Clock;
 use crate::http::Api;
-use crate::ingest::Ingest;
+use crate::ingest::{Connections, Ingest, Otlp};
 use crate::known::{Change, Known, Store, StoreError};
 use crate::owner::Owner;
 
@@ -54,11 +54,17 @@ const KEEP_ALIVE: Duration = Duration::from_secs(20);
 /// How long a stopping collector waits for its peers to take leave. One that is frozen never does.
 const LEAVE_WITHIN: Duration = Duration::from_secs(1);
 
+/// What is said about the listeners of OTLP.
+const OTLP_GRPC: &str = "OTLP over gRPC";
+const OTLP_HTTP: &str = "OTLP over HTTP";
+
 /// A collector that is running. Dropping it does not stop it; [`Collector::stop`] does.
 #[derive(Debug)]
 pub struct Collector {
     http: SocketAddr,
     stream: SocketAddr,
+    otlp_grpc: Option<SocketAddr>,
+    otlp_http: Option<SocketAddr>,
     shutdown: CancellationToken,
     /// The servers are to wait no longer for their peers.
     hang_up: CancellationToken,
@@ -104,6 +110,8 @@ impl Collector {
     pub async fn start(settings: Settings) -> Result<Self, StartError> {
         let http = listen("HTTP API", "--http", settings.http).await?;
         let stream = listen("native stream", "--stream", settings.stream).await?;
+        let otlp_grpc = listen_if(OTLP_GRPC, "--otlp-grpc, or `off`", settings.otlp_grpc).await?;
+        let otlp_http = listen_if(OTLP_HTTP, "--otlp-http, or `off`", settings.otlp_http).await?;
         let clock = Clock::start();
         let (store, known) = settings.data_dir.map_or((None, Known::new()), remembered);
         let shutdown = CancellationToken::new();
@@ -112,21 +120,32 @@ impl Collector {
         let collector = Self {
             http: http.local_addr().unwrap_or(settings.http),
             stream: stream.local_addr().unwrap_or(settings.stream),
+            otlp_grpc: otlp_grpc.as_ref().and_then(|it| it.local_addr().ok()),
+            otlp_http: otlp_http.as_ref().and_then(|it| it.local_addr().ok()),
             shutdown: shutdown.clone(),
             hang_up: CancellationToken::new(),
             servers: TaskTracker::new(),
             owner: thread,
         };
-        collector.serve_stream(stream, owner.clone(), settings.times.heartbeat);
+        let connections = Connections::default();
+        if otlp_grpc.is_some() || otlp_http.is_some() {
+            let otlp = Otlp::new(owner.clone(), connections.clone(), clock, &settings.times);
+            collector.serve_otlp(otlp, otlp_grpc, otlp_http);
+        }
+        let ingest = Ingest::new(owner.clone(), connections, settings.times.heartbeat, shutdown.clone());
+        collector.serve_stream(stream, ingest);
         collector.serve_http(http, Api { owner, shutdown });
-        tracing::info!(http = %collector.http, stream = %collector.stream, "collector listens");
+        tracing::info!(
+            http = %collector.http, stream = %collector.stream,
+            otlp_grpc = ?collector.otlp_grpc, otlp_http = ?collector.otlp_http,
+            "collector listens"
+        );
         Ok(collector)
     }
 
     /// Small messages are sent at once on both: a probe that waits for an acknowledgement makes the alert 40 ms late.
-    fn serve_stream(&self, listener: TcpListener, owner: Owner, heartbeat: Duration) {
-        let service = WaitStreamServer::new(Ingest::new(owner, heartbeat, self.shutdown.clone()))
-            .max_decoding_message_size(MESSAGE_BYTES_MAX);
+    fn serve_stream(&self, listener: TcpListener, ingest: Ingest) {
+        let service = WaitStreamServer::new(ingest).max_decoding_message_size(MESSAGE_BYTES_MAX);
         let serve = tonic::transport::Server::builder()
             .http2_keepalive_interval(Some(KEEP_ALIVE))
             .http2_keepalive_timeout(Some(KEEP_ALIVE))
@@ -136,6 +155,18 @@ impl Collector {
                 self.shutdown.clone().cancelled_owned(),
             );
         self.serve("native stream", serve);
+    }
+
+    fn serve_otlp(&self, otlp: Otlp, grpc: Option<TcpListener>, http: Option<TcpListener>) {
+        if let Some(listener) = grpc {
+            let (receiver, shutdown) = (otlp.receiver(), self.shutdown.clone());
+            self.serve(OTLP_GRPC, async move { receiver.serve_grpc(listener, shutdown).await });
+        }
+        if let Some(listener) = http {
+            let (receiver, shutdown) = (otlp.receiver(), self.shutdown.clone());
+            self.serve(OTLP_HTTP, async move { receiver.serve_http(listener, shutdown).await });
+        }
+        self.servers.spawn(otlp.run(self.shutdown.clone()));
     }
 
     fn serve_http(&self, listener: TcpListener, api: Api) {
@@ -176,6 +207,18 @@ impl Collector {
         self.stream
     }
 
+    /// Where OTLP over gRPC listens, if anywhere.
+    #[must_use]
+    pub fn otlp_grpc(&self) -> Option<SocketAddr> {
+        self.otlp_grpc
+    }
+
+    /// Where OTLP over HTTP listens, if anywhere.
+    #[must_use]
+    pub fn otlp_http(&self) -> Option<SocketAddr> {
+        self.otlp_http
+    }
+
     /// Stops everything, and waits until it has stopped: for a second at most for those who are connected.
     pub async fn stop(self) {
         self.shutdown.cancel();
@@ -201,6 +244,17 @@ async fn listen(what: &'static str, flag: &'static str, address: SocketAddr) -> 
         address,
         source,
     })
+}
+
+async fn listen_if(
+    what: &'static str,
+    flag: &'static str,
+    address: Option<SocketAddr>,
+) -> Result<Option<TcpListener>, StartError> {
+    match address {
+        Some(address) => listen(what, flag, address).await.map(Some),
+        None => Ok(None),
+    }
 }
 
 /// Whom the collector knew before it was started again. Those whose process has died meanwhile need not be awaited.

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use standoff_protocol::api::{Alert, AlertList, Snapshot};
 use standoff_protocol::stream::{self, FromCollector, Process, Sight};
-use tokio::sync::{broadcast, mpsc, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, broadcast, mpsc, oneshot};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tonic::Status;
 
@@ -44,6 +44,9 @@ pub(crate) enum Outbox {
     },
     /// To a channel of its relay's stream.
     Channel(Arc<Channels>, u64),
+    /// To nobody: the instance cannot be asked. The guard tells whoever speaks for it when the owner has no more use for
+    /// it.
+    Nobody { _wanted: DropGuard },
 }
 
 impl Outbox {
@@ -54,6 +57,7 @@ impl Outbox {
                 Some(message) => channels.put(*channel, message),
                 None => Ok(()),
             },
+            Self::Nobody { .. } => Ok(()),
         }
     }
 
@@ -61,6 +65,7 @@ impl Outbox {
         match self {
             Self::Stream { messages, .. } => messages.try_send(Err(status)).map_err(|_| TakesNone),
             Self::Channel(channels, channel) => channels.refuse(channel, &status),
+            Self::Nobody { .. } => Ok(()),
         }
     }
 }
@@ -76,6 +81,8 @@ pub(crate) enum Message {
     },
     /// Something has happened on a connection.
     Input(Input),
+    /// The same, of somebody who may have only so much under way.
+    InTurn { input: Input, _turn: OwnedSemaphorePermit },
     /// An instance has said what cannot be understood; it is to hear why.
     Unreadable { connection: ConnectionId, status: Status },
     /// Somebody asks for a page of alerts.
@@ -214,31 +221,8 @@ impl<S: Surroundings> Work<S> {
                 self.connections.insert(connection, outbox);
                 self.step(now, Input::Connected { connection, identity });
             }
-            Message::Input(input) => {
-                match &input {
-                    Input::Disconnected { connection }
-                    | Input::Died { connection }
-                    | Input::Unreadable { connection } => {
-                        self.connections.remove(connection);
-                    }
-                    Input::RelayEnded { connections, .. } => {
-                        for connection in connections {
-                            self.connections.remove(connection);
-                        }
-                    }
-                    Input::Connected { .. }
-                    | Input::OpenSet { .. }
-                    | Input::Batch { .. }
-                    | Input::Heartbeat { .. }
-                    | Input::ProbeAnswer { .. }
-                    | Input::Goodbye { .. }
-                    | Input::Refused
-                    | Input::RelayConnected { .. }
-                    | Input::RelayHeartbeat { .. }
-                    | Input::Seen { .. }
-                    | Input::SeenAwaited { .. }
-                    | Input::Tick => {}
-                }
+            Message::Input(input) | Message::InTurn { input, .. } => {
+                self.forget_outboxes(&input);
                 self.step(now, input);
             }
             Message::Unreadable { connection, status } => {
@@ -256,6 +240,34 @@ impl<S: Surroundings> Work<S> {
             Message::Get { id, reply } => answer(reply, self.detector.alerts().get(&id).cloned()),
             Message::Listen { reply } => answer(reply, self.listen()),
             Message::IsReady { reply } => answer(reply, self.detector.is_ready(now)),
+        }
+    }
+
+    /// Of connections that have ended.
+    fn forget_outboxes(&mut self, input: &Input) {
+        match input {
+            Input::Disconnected { connection } | Input::Died { connection } | Input::Unreadable { connection } => {
+                self.connections.remove(connection);
+            }
+            Input::RelayEnded { connections, .. } => {
+                for connection in connections {
+                    self.connections.remove(connection);
+                }
+            }
+            Input::Connected { .. }
+            | Input::OpenSet { .. }
+            | Input::Batch { .. }
+            | Input::Heartbeat { .. }
+            | Input::Heartbeats { .. }
+            | Input::ProbeAnswer { .. }
+            | Input::Goodbye { .. }
+            | Input::Refused
+            | Input::Lost { .. }
+            | Input::RelayConnected { .. }
+            | Input::RelayHeartbeat { .. }
+            | Input::Seen { .. }
+            | Input::SeenAwaited { .. }
+            | Input::Tick => {}
         }
     }
 
@@ -290,7 +302,7 @@ impl<S: Surroundings> Work<S> {
                     "the instance takes no messages; disconnecting it"
                 );
             }
-            None => return,
+            Some(Outbox::Nobody { .. }) | None => return,
         }
         self.step(now, Input::Disconnected { connection });
     }

@@ -275,7 +275,7 @@ pub enum LossCause {
     OtlpRejected,
     /// Events: starts told by OTLP that there was no room for.
     OtlpSpans,
-    /// Sources of OTLP that there was no room for.
+    /// How often there was no room for a source of OTLP.
     OtlpSources,
     /// Requests over OTLP that came while there was no room. Their senders were told to come again.
     OtlpRequests,

@@ -23,7 +23,10 @@ const MAY_KNOW: &[(&str, &[&str])] = &[
     ("standoff-agent", &["standoff-protocol"]),
     // The same sources, once more.
     ("standoff-agent-schedules", &["standoff-protocol"]),
-    ("standoff-collector", &["standoff-protocol", "standoff-wait-graph"]),
+    (
+        "standoff-collector",
+        &["standoff-otlp", "standoff-protocol", "standoff-wait-graph"],
+    ),
     ("standoff-demo-services", &["standoff-agent", "standoff-script"]),
     ("standoff-otlp", &["standoff-protocol"]),
     ("standoff-protocol", &[]),

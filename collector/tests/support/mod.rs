@@ -9,8 +9,8 @@ pub(crate) async fn started() -> Collector {
     let settings = Settings {
         http: any_port,
         stream: any_port,
-        otlp_grpc: None,
-        otlp_http: None,
+        otlp_grpc: Some(any_port),
+        otlp_http: Some(any_port),
         data_dir: None,
         times: Times::default(),
     };
