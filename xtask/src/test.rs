@@ -10,7 +10,7 @@ use std::time::Instant;
 use anyhow::{Context, Result};
 
 use crate::servers::{self, AMQP_URL, REDIS_URL};
-use crate::{node, run, tools};
+use crate::{node, python, run, tools};
 
 /// Servers that run already and are to be used.
 #[derive(Clone, Debug, Default, clap::Args)]
@@ -86,6 +86,7 @@ impl Servers {
 #[derive(Debug, Default)]
 struct Examples {
     node: Option<PathBuf>,
+    python: Option<PathBuf>,
 }
 
 impl Examples {
@@ -98,11 +99,16 @@ impl Examples {
         }
         Ok(Self {
             node: Some(node::prepared_modules(root)?),
+            python: Some(python::prepared_environments(root)?),
         })
     }
 
     fn variables(&self) -> impl Iterator<Item = (&'static str, &Path)> {
-        [(node::NODE, self.node.as_deref())]
+        let folders = [
+            (node::NODE, self.node.as_deref()),
+            (python::PYTHON, self.python.as_deref()),
+        ];
+        folders
             .into_iter()
             .filter_map(|(variable, folder)| Some((variable, folder?)))
     }
