@@ -24,6 +24,23 @@ const COMMANDS: &[(&str, Does)] = &[
     ("cargo xtask test", Does::Elsewhere),
     ("cargo install --locked --path standoff", Does::Elsewhere),
     ("curl http://127.0.0.1:4380/api/v1/alerts", Does::Elsewhere),
+    (
+        "live/bin/pip install -r examples/python/requirements-live.txt",
+        Does::Elsewhere,
+    ),
+    (
+        "live/bin/python examples/python/services.py request 42",
+        Does::Elsewhere,
+    ),
+    (
+        "live/bin/python examples/python/services.py service-a",
+        Does::Elsewhere,
+    ),
+    (
+        "live/bin/python examples/python/services.py service-b",
+        Does::Elsewhere,
+    ),
+    ("python3 -m venv live", Does::Elsewhere),
     ("standoff agent", Does::GoOn("relay listens")),
     ("standoff bench delay --runs 50", Does::End(0)),
     ("standoff bench relay --calls 1000000", Does::Elsewhere),
