@@ -5,7 +5,7 @@
 pub(crate) mod any_bytes;
 mod hello;
 mod instance;
-mod otlp;
+pub(crate) mod otlp;
 mod relay;
 #[cfg(test)]
 pub(crate) mod unplugged;

@@ -4,7 +4,7 @@
 //! What of it is open, and for how long that is believed, is up to [`Sources`](standoff_otlp::Sources). `feed` gives it a
 //! connection and numbers; here it gets its signs of life, and its turn.
 
-mod feed;
+pub(crate) mod feed;
 
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::sync::Arc;

@@ -11,12 +11,14 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
 
+use super::otlp::feed::Feed;
 use super::relay::Relay;
 use super::{Connections, hello, instance};
 use crate::channels::Channels;
 use crate::detector::Input;
 use crate::instances::ConnectionId;
 use crate::owner::{Message, OUTBOX_MAX, Outbox, Owner};
+use crate::settings::Times;
 
 /// The server. What it tells the owner is to be taken from it.
 pub(crate) struct Unplugged {
@@ -53,6 +55,11 @@ impl Unplugged {
             connections: Connections::default(),
             heartbeat_ms,
         }
+    }
+
+    /// What becomes of requests over OTLP, beside the streams.
+    pub(crate) fn feed(&self, times: &Times, seed: u64) -> Feed {
+        Feed::new(self.connections.clone(), times, seed)
     }
 
     /// What the owner is told next.

@@ -4,14 +4,17 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use prost::Message as _;
+use standoff_otlp::{Batch, Counts};
 use standoff_protocol::stream::{FromCollector, FromInstance, FromRelay, Process, Sight, ToRelay};
 use tokio::sync::broadcast;
 
 use super::network::LinkId;
+use super::receiver::HEARTBEAT;
 use crate::detector::{Detector, Input, Published};
+use crate::ingest::otlp::feed::Feed;
 use crate::ingest::unplugged::{Ended, InstanceStream, RelayStream, Unplugged};
 use crate::known::{Change, Known};
-use crate::owner::{Surroundings, Work};
+use crate::owner::{Message, Surroundings, Work};
 use crate::settings::Times;
 
 /// What a collector sees of its computer.
@@ -73,19 +76,25 @@ pub(super) struct Collector {
     work: Work<Computer>,
     published: broadcast::Receiver<Published>,
     streams: BTreeMap<LinkId, Stream>,
+    /// What becomes of requests over OTLP.
+    feed: Feed,
+    next_beat: Duration,
 }
 
 impl Collector {
     /// Starts, with what a collector before it may have left.
-    pub(super) fn start(now: Duration, times: Times, mut computer: Computer) -> Self {
+    pub(super) fn start(now: Duration, times: Times, mut computer: Computer, seed: u64) -> Self {
         let mut known = std::mem::take(&mut computer.known);
         // As a collector does that reads its file.
         known.retain(|_, process| computer.look(process) != Sight::Dead);
         computer.known = known.clone();
         let work = Work::new(now, times, known, computer);
         let heartbeat_ms = times.heartbeat.as_millis() as u32;
+        let server = Unplugged::new(heartbeat_ms);
         Self {
-            server: Unplugged::new(heartbeat_ms),
+            feed: server.feed(&times, seed),
+            next_beat: now + HEARTBEAT,
+            server,
             published: work.listen().1,
             work,
             streams: BTreeMap::new(),
@@ -114,10 +123,18 @@ impl Collector {
     }
 
     pub(super) fn wake_at(&self, now: Duration) -> Duration {
-        self.work.detector.wake_at(now)
+        self.work.detector.wake_at(now).min(self.receiver_wakes_at())
     }
 
     pub(super) fn tick(&mut self, now: Duration) {
+        if now >= self.receiver_wakes_at() {
+            let mut messages = self.feed.expire(now);
+            if now >= self.next_beat {
+                self.next_beat = now + HEARTBEAT;
+                messages.extend(self.feed.beat(&Counts::default()));
+            }
+            self.hear_all(now, messages);
+        }
         self.work.step(now, Input::Tick);
         self.run(now);
     }
@@ -162,6 +179,26 @@ impl Collector {
         }
         self.run(now);
         answer
+    }
+
+    /// A request over OTLP has been read.
+    pub(super) fn receive(&mut self, now: Duration, batch: Batch) {
+        // All clocks but those of foreign services show the same time.
+        let messages = self.feed.take(now, now, std::iter::once(batch));
+        self.hear_all(now, messages);
+    }
+
+    fn receiver_wakes_at(&self) -> Duration {
+        self.feed
+            .next_expiry()
+            .map_or(self.next_beat, |at| at.min(self.next_beat))
+    }
+
+    fn hear_all(&mut self, now: Duration, messages: Vec<Message>) {
+        for message in messages {
+            self.work.handle(now, message);
+        }
+        self.run(now);
     }
 
     /// The other side of a link is gone.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::collector::Collector;
+use super::collector::{Collector, Computer};
 use super::network::{LinkId, Node, Way};
 use super::relay::Relay;
 use super::{Event, Whole, times};
@@ -71,6 +71,7 @@ pub(super) struct Counts {
     pub(super) crashes: usize,
     /// Processes that ended where nobody could see it.
     pub(super) lost_hosts: usize,
+    pub(super) foreign_crashes: usize,
 }
 
 impl Counts {
@@ -86,6 +87,7 @@ impl Counts {
         self.relay_restarts += other.relay_restarts;
         self.crashes += other.crashes;
         self.lost_hosts += other.lost_hosts;
+        self.foreign_crashes += other.foreign_crashes;
     }
 }
 
@@ -297,7 +299,7 @@ impl Whole {
         match node {
             Node::Collector(number) => {
                 if let Some(computer) = self.computers.remove(&number) {
-                    self.collectors[number] = Some(Collector::start(self.now, times(), computer));
+                    self.start_collector(number, computer);
                 }
             }
             Node::Relay(number) => self.start_relay(number),
@@ -305,9 +307,16 @@ impl Whole {
         }
     }
 
+    pub(super) fn start_collector(&mut self, number: usize, computer: Computer) {
+        let seed = self.sources.next();
+        self.collectors[number] = Some(Collector::start(self.now, times(), computer, seed));
+    }
+
     pub(super) fn start_relay(&mut self, number: usize) {
         let upstreams = self.collectors.len();
-        self.relays[number] = Some(Relay::start(self.now, number, upstreams, self.dead.clone()));
+        let seed = self.sources.next();
+        let relay = Relay::start(self.now, number, upstreams, self.dead.clone(), times(), seed);
+        self.relays[number] = Some(relay);
         for upstream in 0..upstreams {
             let at = self.now + self.random.ms(20);
             self.agenda.add(at, Event::Connect(Node::Relay(number), upstream));

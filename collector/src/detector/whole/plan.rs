@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use standoff_script::{Script, Settings, Stalls, Turn};
 
+use super::abroad::Abroad;
 use super::instance;
 use super::mishaps::Nature;
 use super::network::Weather;
@@ -22,6 +23,8 @@ pub(super) struct Plan {
     pub(super) collectors: usize,
     pub(super) relays: usize,
     pub(super) chaos: Duration,
+    /// `None` if every service has a library.
+    pub(super) abroad: Option<Abroad>,
 }
 
 impl Plan {
@@ -91,7 +94,15 @@ impl Plan {
             collectors: if relays > 0 && random.percent(40) { 2 } else { 1 },
             relays,
             chaos: random.ms_within(1000, 9000),
+            abroad: None,
         }
+    }
+
+    /// The same with foreign services, who are heard of within so long.
+    pub(super) fn draw_abroad(seed: u64, random: &mut Random, within: Duration) -> Self {
+        let mut plan = Self::draw(seed, random);
+        plan.abroad = Some(Abroad::draw(&mut plan, random, within));
+        plan
     }
 }
 

@@ -6,10 +6,15 @@ use std::time::Duration;
 use prost::Message as _;
 use standoff_agent::relay::core::{ConnectionId, Core, Effect, Input, Limits, Settings, UpstreamId};
 use standoff_agent::sans_io::Retry;
-use standoff_protocol::stream::{FromCollector, FromInstance, FromRelay, Process, Sight, ToRelay, from_instance};
+use standoff_otlp::{Batch, SourceNo};
+use standoff_protocol::stream::{
+    FromCollector, FromInstance, FromRelay, Process, Sight, ToRelay, from_collector, from_instance,
+};
 
 use super::collector::Out;
 use super::network::LinkId;
+use super::receiver::{Receiver, Word};
+use crate::settings::Times;
 
 /// Messages that wait for one instance. One that takes none for so long is disconnected.
 const OUTBOX_MAX: usize = 64;
@@ -23,6 +28,9 @@ pub(super) struct Relay {
     pub(super) dead: BTreeSet<u32>,
     streams: BTreeMap<LinkId, Stream>,
     last_connection: u64,
+    receiver: Receiver,
+    /// As whom its receiver's sources speak to the core.
+    sources: BTreeMap<SourceNo, ConnectionId>,
     pub(super) upstreams: Vec<Upstream>,
     /// Upstreams of which the core wants to be rid.
     pub(super) hung_up: Vec<usize>,
@@ -47,7 +55,14 @@ pub(super) struct Upstream {
 }
 
 impl Relay {
-    pub(super) fn start(now: Duration, number: usize, upstreams: usize, dead: BTreeSet<u32>) -> Self {
+    pub(super) fn start(
+        now: Duration,
+        number: usize,
+        upstreams: usize,
+        dead: BTreeSet<u32>,
+        times: Times,
+        seed: u64,
+    ) -> Self {
         let settings = Settings {
             name: format!("relay-{number}"),
             upstreams,
@@ -61,6 +76,8 @@ impl Relay {
             dead,
             streams: BTreeMap::new(),
             last_connection: 0,
+            receiver: Receiver::start(now, times.max_open, times.forget_after, seed),
+            sources: BTreeMap::new(),
             upstreams: (0..upstreams).map(|_| Upstream::default()).collect(),
             hung_up: Vec::new(),
         }
@@ -72,10 +89,14 @@ impl Relay {
     }
 
     pub(super) fn wake_at(&self) -> Duration {
-        self.core.wake_at()
+        self.core.wake_at().min(self.receiver.wake_at())
     }
 
     pub(super) fn tick(&mut self, now: Duration) {
+        if now >= self.receiver.wake_at() {
+            let words = self.receiver.tick(now);
+            self.hear_sources(now, words);
+        }
         self.step(now, Input::Tick);
     }
 
@@ -102,6 +123,38 @@ impl Relay {
         self.streams.insert(link, stream);
         self.step(now, Input::Connected { connection, hello });
         Some(Out::Accepted)
+    }
+
+    /// A request over OTLP has been read.
+    pub(super) fn receive(&mut self, now: Duration, batch: Batch) {
+        let words = self.receiver.take(now, batch);
+        self.hear_sources(now, words);
+    }
+
+    fn hear_sources(&mut self, now: Duration, words: Vec<Word>) {
+        for Word {
+            source,
+            message,
+            is_last,
+        } in words
+        {
+            match (self.sources.get(&source).copied(), message.message) {
+                (None, Some(from_instance::Message::Hello(hello))) => {
+                    self.last_connection += 1;
+                    let connection = ConnectionId(self.last_connection);
+                    self.sources.insert(source, connection);
+                    self.step(now, Input::Connected { connection, hello });
+                }
+                (Some(connection), message) => {
+                    let message = FromInstance { message };
+                    self.step(now, Input::Message { connection, message });
+                }
+                (None, _) => panic!("the first message is a hello"),
+            }
+            if is_last {
+                self.sources.remove(&source);
+            }
+        }
     }
 
     /// An instance, or its connection, is gone.
@@ -158,6 +211,11 @@ impl Relay {
     fn carry_out(&mut self, now: Duration, effect: Effect) -> Vec<Effect> {
         match effect {
             Effect::Send(connection, message) => {
+                if self.sources.values().any(|it| *it == connection) {
+                    let is_question = matches!(message.message, Some(from_collector::Message::Probe(_)));
+                    assert!(!is_question, "whoever cannot be asked is told {message:?}");
+                    return Vec::new();
+                }
                 let Some((link, stream)) = self.streams.iter_mut().find(|(_, it)| it.connection == connection) else {
                     return Vec::new();
                 };

@@ -55,7 +55,7 @@ impl Whole {
         self.send(link, Way::Up, hello.encode_to_vec(), None);
     }
 
-    fn is_up(&self, node: Node) -> bool {
+    pub(super) fn is_up(&self, node: Node) -> bool {
         match node {
             Node::Instance(number) => self.hosts[number].is_alive,
             Node::Relay(number) => self.relays[number].is_some(),
@@ -221,6 +221,9 @@ impl Whole {
     }
 
     pub(super) fn leaves(&mut self, number: usize) {
+        if self.foreigners.contains_key(&number) {
+            return self.foreign_leaves(number);
+        }
         let host = &mut self.hosts[number];
         if !host.is_alive || std::mem::replace(&mut host.is_leaving, true) {
             return;

@@ -238,6 +238,11 @@ impl World {
             .any(|(since, stuck)| *since < until && tasks.is_subset(stuck))
     }
 
+    /// Where a span is.
+    pub(super) fn instance_of(&self, span: u64) -> Option<usize> {
+        self.lifetimes.get(&span).map(|it| it.instance)
+    }
+
     /// Every span that was told of.
     pub(super) fn lifetimes(&self) -> impl Iterator<Item = (u64, &Lifetime)> {
         self.lifetimes.iter().map(|(id, it)| (*id, it))

@@ -26,7 +26,7 @@ struct Known {
 
 /// The sources, and as whom the owner knows them.
 #[derive(Debug)]
-pub(super) struct Feed {
+pub(crate) struct Feed {
     sources: Sources,
     connections: Connections,
     /// Those that the owner wants.
@@ -47,7 +47,7 @@ struct Told {
 }
 
 impl Feed {
-    pub(super) fn new(connections: Connections, times: &Times, seed: u64) -> Self {
+    pub(crate) fn new(connections: Connections, times: &Times, seed: u64) -> Self {
         let times = standoff_otlp::Times {
             max_open: times.max_open,
             forget_after: times.forget_after,
@@ -62,7 +62,7 @@ impl Feed {
     }
 
     /// Takes requests. `unix_now` is the time since 1970, with which the start times of spans are compared.
-    pub(super) fn take(
+    pub(crate) fn take(
         &mut self,
         now: Duration,
         unix_now: Duration,
@@ -76,18 +76,18 @@ impl Feed {
     }
 
     /// Ends what is not believed any longer.
-    pub(super) fn expire(&mut self, now: Duration) -> Vec<Message> {
+    pub(crate) fn expire(&mut self, now: Duration) -> Vec<Message> {
         let mut said = Vec::new();
         self.sources.expire(now, &mut said);
         self.messages(said)
     }
 
-    pub(super) fn next_expiry(&self) -> Option<Duration> {
+    pub(crate) fn next_expiry(&self) -> Option<Duration> {
         self.sources.next_expiry()
     }
 
     /// All sources are there, and this was lost.
-    pub(super) fn beat(&mut self, counts: &Counts) -> Vec<Message> {
+    pub(crate) fn beat(&mut self, counts: &Counts) -> Vec<Message> {
         let unwanted: Vec<SourceNo> = self.sources.sources().filter(|it| !self.is_wanted(*it)).collect();
         for source in unwanted {
             self.leave(source);

@@ -1,0 +1,98 @@
+//! Many runs, and what came of them.
+
+use super::*;
+
+/// Without anything said about it.
+const SEEDS: u64 = 40;
+
+/// How long it takes at most until a receiver hears of what happens in a foreign service: less than the settle time.
+const WITHIN: Duration = Duration::from_millis(900);
+
+/// The seeds to run: one that was asked for, or so many from some seed on.
+fn seeds() -> std::ops::Range<u64> {
+    let number = |name| std::env::var(name).ok().and_then(|it| it.parse::<u64>().ok());
+    if let Some(seed) = number("WHOLE_SEED") {
+        return seed..seed + 1;
+    }
+    let first = number("STANDOFF_SCRIPTS_FROM").unwrap_or(0);
+    first..first + number("WHOLE_SEEDS").unwrap_or(SEEDS)
+}
+
+/// What came of many runs.
+#[derive(Debug, Default)]
+struct Outcome {
+    fired: usize,
+    settled: usize,
+    refuted: u64,
+    false_since_dead: usize,
+    mishaps: mishaps::Counts,
+    messages: network::Counts,
+    failed: Vec<u64>,
+}
+
+/// Runs them all, and says of which seeds it did not go well.
+fn run_all(run: impl Fn(u64) -> Whole + std::panic::RefUnwindSafe) -> Outcome {
+    let mut outcome = Outcome::default();
+    for seed in seeds() {
+        let Ok(whole) = std::panic::catch_unwind(|| run(seed).run()) else {
+            outcome.failed.push(seed);
+            continue;
+        };
+        outcome.fired += whole.fired.len();
+        outcome.settled += whole.settled.len();
+        outcome.false_since_dead += whole.false_since_dead;
+        let collectors = whole.collectors.iter().flatten();
+        outcome.refuted += collectors.map(|it| it.detector().refuted_total).sum::<u64>();
+        outcome.mishaps.add(&whole.mishaps.counts);
+        outcome.messages.add(&whole.network.counts);
+    }
+    println!("{} scripts, {outcome:?}", seeds().count());
+    assert_eq!(
+        outcome.failed,
+        Vec::<u64>::new(),
+        "seeds that fail; WHOLE_SEED runs one and says what happens"
+    );
+    outcome
+}
+
+#[test]
+fn no_false_alarm_none_lost_and_the_truth_in_the_end() {
+    let outcome = run_all(Whole::new);
+    assert_eq!(outcome.settled, 0, "everybody can be asked");
+}
+
+/// The same where some services, or all, cannot be asked.
+#[test]
+fn neither_with_foreign_services() {
+    run_all(|seed| Whole::abroad(seed, WITHIN));
+}
+
+/// What a run says, and what it would say if no flush were left out.
+fn transcript(seed: u64, every_flush: bool) -> Vec<String> {
+    let mut random = Random::new(seed);
+    let mut plan = Plan::draw(seed, &mut random);
+    plan.times.every_flush = every_flush;
+    let mut whole = Whole::of(seed, plan, random);
+    whole.transcript = Some(Vec::new());
+    whole.run().transcript.unwrap_or_default()
+}
+
+#[test]
+fn a_run_repeats_exactly() {
+    for seed in seeds().take(5) {
+        let (once, again) = (transcript(seed, false), transcript(seed, false));
+        let differs = once.iter().zip(&again).position(|(one, other)| one != other);
+        assert_eq!(differs, None, "seed {seed}");
+        assert_eq!(once.len(), again.len(), "seed {seed}");
+        assert!(once.len() > 100, "seed {seed} says something");
+    }
+}
+
+#[test]
+fn the_flushes_that_are_left_out_make_no_difference() {
+    for seed in seeds().take(3) {
+        let (some, all) = (transcript(seed, false), transcript(seed, true));
+        let differs = some.iter().zip(&all).find(|(one, other)| one != other);
+        assert_eq!(differs, None, "seed {seed}");
+    }
+}
