@@ -1,13 +1,14 @@
 //! The relay: takes native streams from the services of its host, and passes them on to collectors.
 //!
 //! One task owns all state (`owner`); inside it, the [`core`] is a pure function from what has happened to what is to be
-//! done. Around it stand the server of the native stream (`server`), a task for each upstream (`upstream`) and the status
-//! page (`page`), each of which talks to the owner through bounded queues only.
+//! done. Around it stand the server of the native stream (`server`), the receiver of OTLP (`otlp`), a task for each upstream
+//! (`upstream`) and the status page (`page`), each of which talks to the owner through bounded queues only.
 //!
 //! While no collector is there, the relay keeps what is open and nothing else; a collector that comes is told just that.
 
 #[doc(hidden)]
 pub mod core;
+mod otlp;
 mod owner;
 mod page;
 mod server;
@@ -24,6 +25,7 @@ use tokio_util::task::TaskTracker;
 use tonic::transport::server::TcpIncoming;
 
 use self::core::{Limits, UPSTREAMS_MAX, UpstreamId};
+use self::otlp::Otlp;
 use self::owner::Owner;
 use self::server::Server;
 pub use self::upstream::{Grpc, Incoming, Lost, NotAUrl, Outgoing, Upstream};
@@ -63,6 +65,8 @@ pub struct Settings {
 pub struct Relay {
     stream: SocketAddr,
     http: Option<SocketAddr>,
+    otlp_grpc: Option<SocketAddr>,
+    otlp_http: Option<SocketAddr>,
     /// Instances are not listened to any more.
     shutdown: CancellationToken,
     /// Nobody is waited for any more.
@@ -131,6 +135,14 @@ impl Relay {
             Some(address) => Some(listen("status page", "--http", address).await?),
             None => None,
         };
+        let grpc = match settings.otlp_grpc {
+            Some(address) => Some(listen("OTLP over gRPC", "--otlp-grpc", address).await?),
+            None => None,
+        };
+        let http = match settings.otlp_http {
+            Some(address) => Some(listen("OTLP over HTTP", "--otlp-http", address).await?),
+            None => None,
+        };
         let core = core::Settings {
             name: settings.name,
             upstreams: upstreams.len(),
@@ -141,6 +153,8 @@ impl Relay {
         let relay = Self {
             stream,
             http: page.as_ref().and_then(|it| it.local_addr().ok()),
+            otlp_grpc: grpc.as_ref().and_then(|it| it.local_addr().ok()),
+            otlp_http: http.as_ref().and_then(|it| it.local_addr().ok()),
             shutdown: CancellationToken::new(),
             hang_up: CancellationToken::new(),
             tasks: TaskTracker::new(),
@@ -155,12 +169,24 @@ impl Relay {
             });
         }
         relay.serve_stream(listener, owner.clone());
+        let otlp =
+            (grpc.is_some() || http.is_some()).then(|| Otlp::new(owner.clone(), settings.heartbeat, settings.max_open));
+        let view = otlp.as_ref().map(Otlp::view);
+        if let Some(otlp) = otlp {
+            relay.serve_otlp(otlp, grpc, http);
+        }
         if let Some(listener) = page {
-            let serve = axum::serve(listener, page::router(owner, names))
+            let serve = axum::serve(listener, page::router(owner, names, view))
                 .with_graceful_shutdown(relay.shutdown.clone().cancelled_owned());
             relay.spawn("status page", serve.into_future());
         }
-        tracing::info!(%stream, http = ?relay.http, "relay listens");
+        tracing::info!(
+            %stream,
+            http = ?relay.http,
+            otlp_grpc = ?relay.otlp_grpc,
+            otlp_http = ?relay.otlp_http,
+            "relay listens"
+        );
         Ok(relay)
     }
 
@@ -177,6 +203,21 @@ impl Relay {
                 self.shutdown.clone().cancelled_owned(),
             );
         self.spawn("native stream", serve);
+    }
+
+    fn serve_otlp(&self, otlp: Otlp, grpc: Option<TcpListener>, http: Option<TcpListener>) {
+        let receiver = otlp.receiver();
+        self.tasks.spawn(otlp.run(self.shutdown.clone()));
+        if let Some(listener) = grpc {
+            let (receiver, shutdown) = (receiver.clone(), self.shutdown.clone());
+            let serve = async move { receiver.serve_grpc(listener, shutdown).await };
+            self.spawn("OTLP over gRPC", serve);
+        }
+        if let Some(listener) = http {
+            let shutdown = self.shutdown.clone();
+            let serve = async move { receiver.serve_http(listener, shutdown).await };
+            self.spawn("OTLP over HTTP", serve);
+        }
     }
 
     fn spawn<E: std::fmt::Display>(
@@ -204,6 +245,18 @@ impl Relay {
     #[must_use]
     pub fn http(&self) -> Option<SocketAddr> {
         self.http
+    }
+
+    /// Where OTLP over gRPC listens, if anywhere.
+    #[must_use]
+    pub fn otlp_grpc(&self) -> Option<SocketAddr> {
+        self.otlp_grpc
+    }
+
+    /// Where OTLP over HTTP listens, if anywhere.
+    #[must_use]
+    pub fn otlp_http(&self) -> Option<SocketAddr> {
+        self.otlp_http
     }
 
     /// Stops everything, and waits until it has stopped. Collectors are told what is still to be said, if they take it

@@ -20,7 +20,8 @@ const MAY_KNOW: &[(&str, &[&str])] = &[
             "standoff-tui",
         ],
     ),
-    ("standoff-agent", &["standoff-protocol"]),
+    // The relay receives OTLP; services, which do not need it, get nothing of that.
+    ("standoff-agent", &["standoff-otlp", "standoff-protocol"]),
     // The same sources, once more.
     ("standoff-agent-schedules", &["standoff-protocol"]),
     (

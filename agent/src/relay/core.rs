@@ -24,7 +24,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use standoff_protocol::stream::{
-    FromCollector, FromInstance, FromRelay, Hello, Malformed, PROTOCOL_VERSION, Process, Sight, ToRelay,
+    FromCollector, FromInstance, FromRelay, Hello, Loss, Malformed, PROTOCOL_VERSION, Process, Sight, ToRelay,
 };
 use tonic::Code;
 
@@ -138,6 +138,11 @@ pub enum Input {
         /// The upstream.
         upstream: UpstreamId,
     },
+    /// So much was lost since the relay started of what belongs to no instance.
+    Lost {
+        /// By cause.
+        losses: Vec<Loss>,
+    },
     /// The relay is to end: upstreams are told what is known, and that nobody listens to the instances any more.
     Leave,
     /// The time that [`Core::wake_at`] named has come.
@@ -227,6 +232,8 @@ pub struct Core {
     ended_total: u64,
     gaps_total: u64,
     refused_total: u64,
+    /// What was lost of what belongs to no instance.
+    losses: Vec<Loss>,
     is_leaving: bool,
     last_step: Duration,
     next_house: Duration,
@@ -251,6 +258,7 @@ impl Core {
             ended_total: 0,
             gaps_total: 0,
             refused_total: 0,
+            losses: Vec::new(),
             is_leaving: false,
             last_step: now,
             next_house: now,
@@ -277,6 +285,7 @@ impl Core {
             Input::UpstreamConnected { upstream } => self.upstream_connected(now, upstream),
             Input::UpstreamMessage { upstream, message } => self.upstream_said(now, upstream, message),
             Input::UpstreamDisconnected { upstream } => self.upstream_disconnected(upstream),
+            Input::Lost { losses } => self.losses = losses,
             Input::Leave => self.leave(),
             Input::Tick => {}
         }
@@ -286,7 +295,12 @@ impl Core {
     /// What to tell an upstream next, if it is connected and there is anything.
     pub fn next(&mut self, now: Duration, upstream: UpstreamId) -> Option<FromRelay> {
         let upstream = self.upstreams.get_mut(upstream.0)?;
-        upstream.next(now, &self.settings.name, self.refused_total, &mut self.instances)
+        let own = upstreams::Own {
+            name: &self.settings.name,
+            instances_refused: self.refused_total,
+            losses: &self.losses,
+        };
+        upstream.next(now, own, &mut self.instances)
     }
 
     /// When to step next even if nothing happens.

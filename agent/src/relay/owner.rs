@@ -4,9 +4,10 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use standoff_protocol::stream::{self, FromCollector, FromRelay};
+use standoff_protocol::stream::{self, FromCollector, FromInstance, FromRelay, Heartbeat, from_instance};
 use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::time::Instant;
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -33,16 +34,42 @@ pub(super) enum Message {
     Connected {
         connection: ConnectionId,
         hello: stream::Hello,
-        outbox: Outbox,
-        /// Ends the reading of what the instance says once the owner has no more use for it.
-        reading: DropGuard,
+        peer: Peer,
     },
+    /// These live, and have nothing to say.
+    Alive { connections: Vec<ConnectionId> },
     /// An upstream takes messages.
     UpstreamConnected { upstream: UpstreamId, link: Link },
     /// Something has happened.
     Input(Input),
     /// Somebody wants to see how things are.
     Status { reply: oneshot::Sender<core::Status> },
+}
+
+/// Who is behind a connection.
+#[derive(Debug)]
+pub(super) enum Peer {
+    /// An instance that speaks the native stream.
+    Stream {
+        outbox: Outbox,
+        /// Ends the reading of what the instance says once the owner has no more use for it.
+        _reading: DropGuard,
+    },
+    /// A source of OTLP, which nothing can be said to.
+    Source {
+        /// Cancelled once the owner has no more use for it.
+        _wanted: DropGuard,
+    },
+}
+
+/// Numbers the connections of instances.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Connections(Arc<AtomicU64>);
+
+impl Connections {
+    pub(super) fn next(&self) -> ConnectionId {
+        ConnectionId(self.0.fetch_add(1, Ordering::Relaxed) + 1)
+    }
 }
 
 /// A connection to an upstream.
@@ -59,6 +86,7 @@ pub(super) struct Owner {
     messages: mpsc::Sender<Message>,
     /// An upstream has room.
     room: Arc<Notify>,
+    connections: Connections,
 }
 
 /// The owner is gone: the relay is shutting down.
@@ -82,7 +110,12 @@ impl Owner {
             connections: BTreeMap::new(),
             room: Arc::clone(&room),
         };
-        (Self { messages, room }, work.run(inbox, shutdown))
+        let owner = Self {
+            messages,
+            room,
+            connections: Connections::default(),
+        };
+        (owner, work.run(inbox, shutdown))
     }
 
     /// Tells the owner something; waits while its queue is full.
@@ -95,6 +128,11 @@ impl Owner {
         let (reply, status) = oneshot::channel();
         self.tell(Message::Status { reply }).await?;
         status.await.map_err(|_| ShuttingDown)
+    }
+
+    /// Where connections of instances get their numbers.
+    pub(super) fn connections(&self) -> Connections {
+        self.connections.clone()
     }
 
     /// To be notified when an upstream has room.
@@ -111,7 +149,7 @@ impl Owner {
 struct Loop {
     origin: Instant,
     core: Core,
-    connections: BTreeMap<ConnectionId, (Outbox, DropGuard)>,
+    connections: BTreeMap<ConnectionId, Peer>,
     /// By the place of the upstream.
     links: Vec<Option<Link>>,
     room: Arc<Notify>,
@@ -157,11 +195,17 @@ impl Loop {
             Message::Connected {
                 connection,
                 hello,
-                outbox,
-                reading,
+                peer,
             } => {
-                self.connections.insert(connection, (outbox, reading));
+                self.connections.insert(connection, peer);
                 self.step(Input::Connected { connection, hello });
+            }
+            Message::Alive { connections } => {
+                for connection in connections {
+                    let beat = from_instance::Message::Heartbeat(Heartbeat::default());
+                    let message = FromInstance { message: Some(beat) };
+                    self.step(Input::Message { connection, message });
+                }
             }
             Message::UpstreamConnected { upstream, link } => {
                 if let Some(place) = self.links.get_mut(upstream.0) {
@@ -204,7 +248,11 @@ impl Loop {
     fn carry_out(&mut self, effect: Effect) -> Option<Input> {
         match effect {
             Effect::Send(connection, message) => {
-                let (outbox, _) = self.connections.get(&connection)?;
+                let outbox = match self.connections.get(&connection)? {
+                    Peer::Stream { outbox, .. } => outbox,
+                    // There is nobody who could be asked to beat more often, or anything else.
+                    Peer::Source { .. } => return None,
+                };
                 if outbox.try_send(Ok(message)).is_ok() {
                     return None;
                 }
@@ -218,7 +266,9 @@ impl Loop {
             }
             Effect::Refuse(connection, refusal) => {
                 tracing::warn!(connection = connection.0, %refusal, "connection refused");
-                let (outbox, _) = self.connections.remove(&connection)?;
+                let Peer::Stream { outbox, .. } = self.connections.remove(&connection)? else {
+                    return None;
+                };
                 let status = Status::new(refusal.code(), refusal.to_string());
                 if outbox.try_send(Err(status)).is_err() {
                     tracing::debug!(connection = connection.0, "the instance did not hear why");

@@ -1,7 +1,6 @@
 //! The server of the native stream: one task for each connection, which passes on what the instance says.
 
 use std::pin::Pin;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use standoff_protocol::stream::wait_stream_server::WaitStream;
@@ -12,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::core::{ConnectionId, Input};
-use super::owner::{Message, Owner, ShuttingDown};
+use super::owner::{Message, Owner, Peer, ShuttingDown};
 
 /// How long an instance may take to introduce itself. Libraries send their hello with the request.
 const HELLO_WITHIN: Duration = Duration::from_secs(5);
@@ -22,16 +21,11 @@ const HELLO_WITHIN: Duration = Duration::from_secs(5);
 pub(super) struct Server {
     owner: Owner,
     shutdown: CancellationToken,
-    last_connection: AtomicU64,
 }
 
 impl Server {
     pub(super) fn new(owner: Owner, shutdown: CancellationToken) -> Self {
-        Self {
-            owner,
-            shutdown,
-            last_connection: AtomicU64::new(0),
-        }
+        Self { owner, shutdown }
     }
 }
 
@@ -54,15 +48,17 @@ impl WaitStream for Server {
                 "the first message of a stream must be a hello",
             ));
         };
-        let connection = ConnectionId(self.last_connection.fetch_add(1, Ordering::Relaxed) + 1);
+        let connection = self.owner.connections().next();
         let (outbox, outgoing) = Owner::outbox();
         let reading = CancellationToken::new();
         self.owner
             .tell(Message::Connected {
                 connection,
                 hello,
-                outbox,
-                reading: reading.clone().drop_guard(),
+                peer: Peer::Stream {
+                    outbox,
+                    _reading: reading.clone().drop_guard(),
+                },
             })
             .await
             .map_err(unavailable)?;

@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 use standoff_agent::relay::{Incoming, Lost, Outgoing, Upstream};
 use standoff_protocol::stream::wait_stream_server::{WaitStream, WaitStreamServer};
 use standoff_protocol::stream::{
-    FromCollector, FromInstance, FromRelay, Hello, RelayWelcome, ToRelay, from_collector, from_instance, from_relay,
-    to_relay,
+    Ended, FromCollector, FromInstance, FromRelay, Hello, Loss, RelayWelcome, ToRelay, from_collector, from_instance,
+    from_relay, to_relay,
 };
 use tokio::net::TcpListener;
 use tokio::runtime::Handle;
@@ -53,6 +53,8 @@ struct State {
 pub(crate) struct Session {
     pub(crate) channels: BTreeMap<u64, Channel>,
     pub(crate) heartbeats: usize,
+    /// What the relay has said last that it has lost itself.
+    pub(crate) lost: Vec<Loss>,
     pub(crate) is_open: bool,
     down: mpsc::Sender<Result<ToRelay, Status>>,
 }
@@ -60,6 +62,8 @@ pub(crate) struct Session {
 pub(crate) struct Channel {
     pub(crate) hello: Hello,
     pub(crate) mirror: Mirror,
+    /// Spans of which only the end is known, in the order in which they came.
+    pub(crate) ended: Vec<Ended>,
     /// Whether the process was said to have died, if the channel was closed.
     pub(crate) closed: Option<bool>,
 }
@@ -175,6 +179,7 @@ impl Double {
         let session = Session {
             channels: BTreeMap::new(),
             heartbeats: 0,
+            lost: Vec::new(),
             is_open: true,
             down,
         };
@@ -218,8 +223,9 @@ impl Session {
         let number = said.channel;
         match said.message {
             Some(from_relay::Message::Hello(_)) if number == 0 => Ok(()),
-            Some(from_relay::Message::Heartbeat(_)) if number == 0 => {
+            Some(from_relay::Message::Heartbeat(heartbeat)) if number == 0 => {
                 self.heartbeats += 1;
+                self.lost = heartbeat.losses;
                 Ok(())
             }
             Some(from_relay::Message::Instance(FromInstance { message: Some(message) })) if number > 0 => {
@@ -227,6 +233,7 @@ impl Session {
                     let channel = Channel {
                         hello: hello.clone(),
                         mirror: Mirror::default(),
+                        ended: Vec::new(),
                         closed: None,
                     };
                     if self.channels.insert(number, channel).is_some() {
@@ -236,6 +243,9 @@ impl Session {
                 let channel = self.channels.get_mut(&number);
                 let channel = channel.filter(|it| it.closed.is_none());
                 let channel = channel.ok_or_else(|| format!("channel {number} is not open"))?;
+                if let from_instance::Message::Batch(batch) = &message {
+                    channel.ended.extend(batch.ended.iter().cloned());
+                }
                 let applied = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| channel.mirror.apply(message)));
                 applied.map_err(|_| format!("channel {number}: see above"))
             }

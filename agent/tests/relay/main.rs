@@ -2,6 +2,7 @@
 
 #[expect(clippy::unwrap_used, reason = "a failed expectation is what tests are for")]
 mod double;
+mod otlp;
 #[expect(clippy::unwrap_used, reason = "a failed expectation is what tests are for")]
 #[expect(
     dead_code,
@@ -242,6 +243,24 @@ fn what_cannot_work_is_said_at_the_start() {
         error,
         StartError::NotLoopback {
             what: "status page",
+            ..
+        }
+    ));
+    let otlp = Settings {
+        otlp_grpc: Some(stream),
+        ..settings()
+    };
+    let error = start(otlp, vec![upstream()]);
+    let expected = format!("cannot listen on {stream} (OTLP over gRPC); set another address with --otlp-grpc");
+    assert_eq!(error.to_string(), expected);
+    let otlp = Settings {
+        otlp_http: everywhere,
+        ..settings()
+    };
+    assert!(matches!(
+        start(otlp, vec![upstream()]),
+        StartError::NotLoopback {
+            what: "OTLP over HTTP",
             ..
         }
     ));

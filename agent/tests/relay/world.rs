@@ -16,6 +16,8 @@ pub(crate) const ANY_PORT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOC
 pub(crate) struct World {
     relay: Option<Relay>,
     pub(crate) stream: SocketAddr,
+    pub(crate) otlp_grpc: Option<SocketAddr>,
+    pub(crate) otlp_http: Option<SocketAddr>,
     pub(crate) runtime: Runtime,
 }
 
@@ -46,9 +48,25 @@ impl World {
     }
 
     pub(crate) fn on(runtime: Runtime, upstreams: Vec<Box<dyn Upstream>>) -> Self {
-        let relay = runtime.block_on(Relay::start(settings(), upstreams)).unwrap();
+        Self::with(settings(), runtime, upstreams)
+    }
+
+    /// With OTLP.
+    pub(crate) fn with_otlp(upstreams: Vec<Box<dyn Upstream>>) -> Self {
+        let settings = Settings {
+            otlp_grpc: Some(ANY_PORT),
+            otlp_http: Some(ANY_PORT),
+            ..settings()
+        };
+        Self::with(settings, runtime(), upstreams)
+    }
+
+    fn with(settings: Settings, runtime: Runtime, upstreams: Vec<Box<dyn Upstream>>) -> Self {
+        let relay = runtime.block_on(Relay::start(settings, upstreams)).unwrap();
         Self {
             stream: relay.stream(),
+            otlp_grpc: relay.otlp_grpc(),
+            otlp_http: relay.otlp_http(),
             relay: Some(relay),
             runtime,
         }
@@ -88,6 +106,8 @@ impl World {
     pub(crate) fn start_again(&mut self, upstreams: Vec<Box<dyn Upstream>>) {
         let settings = Settings {
             stream: self.stream,
+            otlp_grpc: self.otlp_grpc,
+            otlp_http: self.otlp_http,
             ..settings()
         };
         self.relay = Some(self.runtime.block_on(Relay::start(settings, upstreams)).unwrap());
@@ -96,16 +116,27 @@ impl World {
     /// Asks the status page.
     pub(crate) fn get(&self, path: &str) -> String {
         let address = self.relay.as_ref().and_then(Relay::http).unwrap();
-        let mut connection = TcpStream::connect(address).unwrap();
-        write!(
-            connection,
-            "GET {path} HTTP/1.1\r\nHost: relay\r\nConnection: close\r\n\r\n"
-        )
-        .unwrap();
-        let mut answer = String::new();
-        connection.read_to_string(&mut answer).unwrap();
-        answer
+        request(address, &format!("GET {path} HTTP/1.1\r\n"), "")
     }
+
+    /// Sends spans, as JSON.
+    pub(crate) fn post(&self, body: &str) -> String {
+        let head = "POST /v1/traces HTTP/1.1\r\nContent-Type: application/json\r\n";
+        request(self.otlp_http.unwrap(), head, body)
+    }
+}
+
+fn request(address: SocketAddr, head: &str, body: &str) -> String {
+    let mut connection = TcpStream::connect(address).unwrap();
+    let length = body.len();
+    write!(
+        connection,
+        "{head}Host: relay\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{body}"
+    )
+    .unwrap();
+    let mut answer = String::new();
+    connection.read_to_string(&mut answer).unwrap();
+    answer
 }
 
 impl Drop for World {

@@ -83,7 +83,7 @@ impl Core {
             Some(from_instance::Message::Batch(batch)) => self.batch(now, connection, no, batch),
             Some(from_instance::Message::Heartbeat(heartbeat)) => self.beat(no, heartbeat),
             Some(from_instance::Message::ProbeAnswer(answer)) => self.answered(no, &answer),
-            Some(from_instance::Message::Goodbye(_)) => self.gone(now, no, End::Goodbye),
+            Some(from_instance::Message::Goodbye(_)) => self.leaves(now, no),
             // Once is enough, and of what a later version says we know nothing.
             Some(from_instance::Message::Hello(_)) | None => {}
         }
@@ -190,14 +190,28 @@ impl Core {
         };
         self.ended_total += ended.len() as u64;
         let mut any = false;
-        for finished in finished {
+        let outcome = Outcome::Finished.into();
+        let has_ended_after_all = ended
+            .iter()
+            .map(|it| it.span_id)
+            .filter(|id| instance.expired.contains(id));
+        let late = has_ended_after_all.map(|span_id| Finished { span_id, outcome });
+        let late: Vec<Finished> = late.collect();
+        for finished in finished.into_iter().chain(late) {
             self.finished_total += 1;
+            let has_expired = finished.outcome() == Outcome::Expired;
+            if has_expired && instance.mirror.is_member(finished.span_id) {
+                // A pool must not seem smaller because nobody speaks of it.
+                instance.expired.insert(finished.span_id);
+                continue;
+            }
+            instance.expired.remove(&finished.span_id);
             let Some(gone) = instance.mirror.end(&mut self.kept, finished.span_id) else {
                 continue;
             };
             any = true;
             // One that has expired may not have ended, and be heard of again.
-            if instance.hello.cannot_be_asked && finished.outcome() != Outcome::Expired {
+            if instance.hello.cannot_be_asked && !has_expired {
                 ended.extend(gone.ended());
             }
             for upstream in &mut self.upstreams {
@@ -259,6 +273,18 @@ impl Core {
                 return upstream.wake(no);
             }
         }
+    }
+
+    /// The instance says goodbye. For one that cannot be asked it is said by whoever has not heard of it for long: of
+    /// what it has open nothing is known then, and what is unknown is not over.
+    fn leaves(&mut self, now: Duration, no: InstanceNo) {
+        let is_unknown = |it: &super::instances::Instance| it.hello.cannot_be_asked && it.mirror.len() > 0;
+        let end = if self.instances.get(no).is_some_and(is_unknown) {
+            End::Closed
+        } else {
+            End::Goodbye
+        };
+        self.gone(now, no, end);
     }
 
     /// Ends a connection. Nothing that still comes on it counts.

@@ -282,7 +282,9 @@ impl Channel {
         if self.end.is_some() && self.stage != Stage::Mirrored {
             return self.last(now);
         }
-        if std::mem::take(&mut self.heartbeat_due) && instance.is_present(now) {
+        // Of who cannot be asked, a sign of life says that there was nothing else to say.
+        let beats_last = instance.hello.cannot_be_asked;
+        if !beats_last && self.takes_heartbeat(instance, now) {
             return self.say(now, Message::Heartbeat(instance.heartbeat(upstream)));
         }
         if self.stage == Stage::Unknown {
@@ -304,8 +306,16 @@ impl Channel {
         match message {
             Some(message) => self.say(now, message),
             None if self.end.is_some() => self.last(now),
+            None if beats_last && self.takes_heartbeat(instance, now) => {
+                self.say(now, Message::Heartbeat(instance.heartbeat(upstream)))
+            }
             None => Said::Nothing,
         }
+    }
+
+    /// Whether there is a sign of life to give, which is then given.
+    fn takes_heartbeat(&mut self, instance: &Instance, now: Duration) -> bool {
+        std::mem::take(&mut self.heartbeat_due) && instance.is_present(now)
     }
 
     /// The next part of the open set, unless everything known has been told.

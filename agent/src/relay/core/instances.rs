@@ -2,7 +2,7 @@
 //!
 //! Knows nothing of upstreams.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use standoff_protocol::stream::{Heartbeat, Hello, Loss, LossCause, Process, Role, Started};
@@ -46,6 +46,8 @@ pub(super) struct Instance {
     pub(super) mirror: Mirror,
     /// Empty unless it cannot be asked.
     pub(super) endings: Endings,
+    /// Members of the mirror that have expired, and may have ended.
+    pub(super) expired: BTreeSet<u64>,
     sync: Sync,
     said: Heartbeat,
     /// Starts that there was no room for.
@@ -99,6 +101,7 @@ impl Instance {
             lease,
             mirror: Mirror::default(),
             endings: Endings::default(),
+            expired: BTreeSet::new(),
             sync: Sync::Set,
             said: Heartbeat::default(),
             dropped: 0,
@@ -251,6 +254,7 @@ impl Instances {
             *instance = Instance {
                 mirror: std::mem::take(&mut instance.mirror),
                 endings: std::mem::take(&mut instance.endings),
+                expired: std::mem::take(&mut instance.expired),
                 said: std::mem::take(&mut instance.said),
                 dropped: instance.dropped,
                 lack: instance.lack,

@@ -244,6 +244,13 @@ impl Mirror {
         Taken::New
     }
 
+    /// Whether an open span contributes to a pool.
+    pub(super) fn is_member(&self, span_id: u64) -> bool {
+        let span = self.spans.get(&span_id);
+        let started = span.and_then(|span| Started::decode(&*span.encoded).ok());
+        started.is_some_and(|it| it.role() == Role::Member)
+    }
+
     /// A span has ended. `None` if it is not known.
     pub(super) fn end(&mut self, kept: &mut Kept, span_id: u64) -> Option<Gone> {
         let span = self.spans.remove(&span_id)?;

@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use standoff_protocol::stream::{
-    Batch, Ended, Finished, FromCollector, FromInstance, FromRelay, Goodbye, Heartbeat, Hello, Instance, OpenSet,
+    Batch, Ended, Finished, FromCollector, FromInstance, FromRelay, Goodbye, Heartbeat, Hello, Instance, Loss, OpenSet,
     Outcome, PROTOCOL_VERSION, Probe, ProbeAnswer, Process, ResyncRequest, Role, Started, ToRelay, from_collector,
     from_instance, from_relay, to_relay,
 };
@@ -288,6 +288,7 @@ struct Collector {
     room: usize,
     channels: BTreeMap<u64, Heard>,
     relay_heartbeats: usize,
+    relay_losses: Vec<Loss>,
     instances_refused: u64,
     has_heard: bool,
 }
@@ -344,6 +345,7 @@ impl Collector {
                 assert_eq!(said.channel, 0);
                 self.relay_heartbeats += 1;
                 self.instances_refused = heartbeat.instances_refused;
+                self.relay_losses = heartbeat.losses;
             }
             from_relay::Message::Instance(message) => {
                 let message = message.message.expect("a message");

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
-use standoff_protocol::stream::{FromRelay, Hello, PROTOCOL_VERSION, RelayHeartbeat, RelayHello, from_relay};
+use standoff_protocol::stream::{FromRelay, Hello, Loss, PROTOCOL_VERSION, RelayHeartbeat, RelayHello, from_relay};
 
 use super::channel::{Channel, End, Said};
 use super::instances::{InstanceNo, Instances};
@@ -48,6 +48,14 @@ pub struct Counts {
     pub probes: u64,
     /// Probes that could not be passed on, or not be answered. The collector asks again.
     pub probes_dropped: u64,
+}
+
+/// What the relay says of itself.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Own<'a> {
+    pub(super) name: &'a str,
+    pub(super) instances_refused: u64,
+    pub(super) losses: &'a [Loss],
 }
 
 #[derive(Debug)]
@@ -158,13 +166,7 @@ impl Upstream {
     }
 
     /// What to say next, if anything.
-    pub(super) fn next(
-        &mut self,
-        now: Duration,
-        name: &str,
-        refused: u64,
-        instances: &mut Instances,
-    ) -> Option<FromRelay> {
+    pub(super) fn next(&mut self, now: Duration, own: Own<'_>, instances: &mut Instances) -> Option<FromRelay> {
         let only = self.only;
         let link = self.link.as_mut()?;
         link.progress_at = now;
@@ -172,15 +174,15 @@ impl Upstream {
             link.has_introduced = true;
             let hello = RelayHello {
                 protocol_version: PROTOCOL_VERSION,
-                name: name.to_owned(),
+                name: own.name.to_owned(),
             };
             return Some(of_relay(from_relay::Message::Hello(hello)));
         }
         if std::mem::take(&mut link.heartbeat_due) {
             link.beat_at = now;
             let heartbeat = RelayHeartbeat {
-                instances_refused: refused,
-                losses: Vec::new(),
+                instances_refused: own.instances_refused,
+                losses: own.losses.to_vec(),
             };
             return Some(of_relay(from_relay::Message::Heartbeat(heartbeat)));
         }

@@ -11,16 +11,17 @@ use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Registry;
 
 use super::super::core::{Presence, UpstreamStatus};
-use super::{Status, presence};
+use super::{OfOtlp, Status, presence};
 
 const PREFIX: &str = "standoff_relay";
 
 /// All metrics as text.
-pub(super) fn text(upstreams: &[String], status: Status) -> Result<String, Error> {
+pub(super) fn text(upstreams: &[String], status: Status, otlp: OfOtlp) -> Result<String, Error> {
     let mut registry = Registry::with_prefix(PREFIX);
     registry.register_collector(Box::new(Metrics {
         upstreams: upstreams.to_vec(),
         status,
+        otlp,
     }));
     let mut text = String::new();
     encode(&mut text, &registry)?;
@@ -31,6 +32,7 @@ pub(super) fn text(upstreams: &[String], status: Status) -> Result<String, Error
 struct Metrics {
     upstreams: Vec<String>,
     status: Status,
+    otlp: OfOtlp,
 }
 
 /// A metric with one label, or none.
@@ -99,6 +101,11 @@ impl Metrics {
                 "About how many bytes they take",
                 self.status.open_bytes as u64,
             ),
+            plain(
+                "ended_kept",
+                "Ended spans of instances that cannot be asked that are kept",
+                self.status.ended_kept as u64,
+            ),
             self.of_upstreams("upstream_connected", "Whether the upstream is connected", |it| {
                 u64::from(it.is_connected)
             }),
@@ -118,7 +125,11 @@ impl Metrics {
                 name: "events_in",
                 help: "Starts and ends that instances have told",
                 label: "kind",
-                values: vec![("started", status.started_total), ("finished", status.finished_total)],
+                values: vec![
+                    ("started", status.started_total),
+                    ("finished", status.finished_total),
+                    ("ended", status.ended_total),
+                ],
             },
             Metric {
                 name: "events_dropped",
@@ -140,6 +151,14 @@ impl Metrics {
                 it.counts.started
             }),
             self.of_upstreams("finished_out", "Ends sent", |it| it.counts.finished),
+            self.of_upstreams(
+                "ended_out",
+                "Ended spans of instances that cannot be asked, sent",
+                |it| it.counts.ended,
+            ),
+            self.of_upstreams("ended_dropped", "Such that there was no room for", |it| {
+                it.counts.ended_dropped
+            }),
             self.of_upstreams("upstream_sessions", "Connections to the upstream", |it| {
                 it.counts.sessions
             }),
@@ -167,12 +186,73 @@ impl Metrics {
     }
 }
 
+impl Metrics {
+    fn gauges_of_otlp(&self) -> Vec<Metric<'_>> {
+        let Some((receiver, sources)) = &self.otlp else {
+            return Vec::new();
+        };
+        vec![
+            plain("otlp_sources", "Sources of OTLP that are known", sources.sources),
+            plain("otlp_open_spans", "Open spans of which OTLP told", sources.open),
+            plain(
+                "otlp_memory_bytes",
+                "Memory of requests that are being received or wait",
+                receiver.memory_bytes,
+            ),
+        ]
+    }
+
+    fn counters_of_otlp(&self) -> Vec<Metric<'_>> {
+        let Some((receiver, sources)) = &self.otlp else {
+            return Vec::new();
+        };
+        vec![
+            Metric {
+                name: "otlp_requests",
+                help: "Requests over OTLP: refused ones were told to come again, invalid ones were not",
+                label: "result",
+                values: vec![
+                    ("accepted", receiver.accepted),
+                    ("refused", receiver.refused),
+                    ("invalid", receiver.invalid),
+                ],
+            },
+            Metric {
+                name: "otlp_spans",
+                help: "Spans in accepted requests",
+                label: "kind",
+                values: vec![
+                    ("started", receiver.spans_started),
+                    ("finished", receiver.spans_finished),
+                    ("rejected", receiver.spans_rejected),
+                    ("refused", sources.refused_spans),
+                ],
+            },
+            plain(
+                "otlp_sources_refused",
+                "How often there was no room for a source",
+                sources.refused_sources,
+            ),
+            Metric {
+                name: "otlp_expired",
+                help: "Spans that are believed open no longer, though nobody said that they have ended",
+                label: "cause",
+                values: vec![
+                    ("timeout", sources.ended_by_timeout),
+                    ("max_open", sources.ended_by_max_open),
+                    ("missed_heartbeats", sources.ended_by_missed_heartbeats),
+                ],
+            },
+        ]
+    }
+}
+
 impl Collector for Metrics {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), Error> {
-        for metric in self.gauges() {
+        for metric in self.gauges().into_iter().chain(self.gauges_of_otlp()) {
             metric.write(&mut encoder, MetricType::Gauge)?;
         }
-        for metric in self.counters() {
+        for metric in self.counters().into_iter().chain(self.counters_of_otlp()) {
             metric.write(&mut encoder, MetricType::Counter)?;
         }
         Ok(())

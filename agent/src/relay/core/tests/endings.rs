@@ -3,7 +3,7 @@
 use super::*;
 use crate::relay::core::endings::ENDED_FOR;
 use proptest::prelude::*;
-use standoff_protocol::stream::{ENDED_PER_MESSAGE_MAX, Ended, LossCause};
+use standoff_protocol::stream::{ENDED_PER_MESSAGE_MAX, Ended, Loss, LossCause};
 
 fn source(name: &str) -> Hello {
     let mut hello = hello(name);
@@ -326,6 +326,69 @@ fn its_lease_is_kept_by_heartbeats_and_no_process_is_looked_for() {
     world.pass(LEASE + HEARTBEAT);
     assert_eq!(world.looked, 0);
     assert_eq!(world.collectors[0].log("a").last(), Some(&"closed"));
+}
+
+#[test]
+fn a_sign_of_life_says_that_there_is_nothing_else_to_say() {
+    let mut world = World::new(1);
+    world.source(1, "a");
+    world.room(0, 0);
+    let many: Vec<u64> = (100..100 + ENDED_PER_MESSAGE_MAX as u64).collect();
+    world.say(1, told(1, vec![call(1)], &[], &many));
+    world.say(1, heartbeat(0));
+    world.say(1, told(2, vec![], &[1], &many));
+    world.room(0, 2);
+    assert_eq!(world.collectors[0].named("a").heartbeats.len(), 0);
+    world.room(0, usize::MAX);
+    assert_eq!(world.collectors[0].named("a").heartbeats.len(), 1);
+    let heard = world.collectors[0].named("a");
+    assert_eq!(heard.ended.len(), 2 * many.len() + 1);
+}
+
+/// A pool that seems smaller because nobody speaks of it would invent a deadlock.
+#[test]
+fn a_member_that_has_expired_is_a_member_until_its_end_is_heard_of() {
+    let expired = |sequence, span_id| {
+        let outcome = Outcome::Expired.into();
+        from_instance::Message::Batch(Batch {
+            sequence,
+            finished: vec![Finished { span_id, outcome }],
+            ..Batch::default()
+        })
+    };
+    let members = || vec![of_role(1, Role::Member), of_role(2, Role::Member)];
+    let mut world = World::new(1);
+    world.source(1, "a");
+    world.say(1, told(1, members(), &[], &[]));
+    world.say(1, expired(2, 1));
+    world.say(1, expired(3, 2));
+    assert_eq!(world.open(0, "a"), [1, 2]);
+    world.say(1, told(4, vec![], &[], &[1]));
+    assert_eq!(world.open(0, "a"), [2]);
+    world.unlink(0);
+    world.link(0);
+    assert_eq!(world.open(0, "a"), [2]);
+    world.say(1, goodbye());
+    assert_eq!(
+        world.collectors[0].log("a").last(),
+        Some(&"closed"),
+        "nobody knows more"
+    );
+    world.source(2, "b");
+    world.say(2, goodbye());
+    assert_eq!(world.collectors[0].log("b").last(), Some(&"goodbye"));
+}
+
+#[test]
+fn what_belongs_to_no_instance_is_in_the_relays_own_heartbeat() {
+    let mut world = World::new(1);
+    let losses = vec![Loss {
+        cause: LossCause::OtlpRequests.into(),
+        events: 3,
+    }];
+    world.step(Input::Lost { losses: losses.clone() });
+    world.pass(HEARTBEAT);
+    assert_eq!(world.collectors[0].relay_losses, losses);
 }
 
 #[test]
