@@ -36,6 +36,13 @@ impl Value<'_> {
         (!text.is_empty()).then_some(text)
     }
 
+    /// Whether it counts beside an earlier one of the same key. The last of several counts, as in the agent library, and
+    /// under a current and an older name, too; but instrumentations in between two conventions send one name filled and
+    /// the other one empty.
+    pub(crate) fn supersedes(&self) -> bool {
+        *self != Value::Other && *self != Value::Text("".into())
+    }
+
     /// A whole number above 0, or 0 if the value is none. `tracing` hands over unsigned numbers as text, and so do
     /// sources that know nothing but text.
     pub(crate) fn whole(&self) -> u64 {
@@ -105,13 +112,11 @@ impl<'a> Attributes<'a> {
         self.0.clear();
     }
 
-    /// Adds one. Of several with the same key the last counts, as in the agent library; under a current and an older
-    /// name, too.
+    /// Adds one. Of several with the same key the last counts, as [`Value::supersedes`] says.
     pub(crate) fn add(&mut self, key: Key, value: Value<'a>) {
         match self.0.iter_mut().find(|(known, _)| *known == key) {
-            // Instrumentations in between two conventions send one name filled and the other one empty.
-            Some(_) if value == Value::Other || value == Value::Text("".into()) => {}
-            Some((_, known)) => *known = value,
+            Some((_, known)) if value.supersedes() => *known = value,
+            Some(_) => {}
             None => self.0.push((key, value)),
         }
     }

@@ -66,11 +66,14 @@ enum Event {
 }
 
 impl<'a> Record<'a> {
-    /// Adds an attribute.
+    /// Adds an attribute. Of several with the same key the last counts that is a text, and not empty.
     pub(crate) fn add(&mut self, key: Key, value: Value<'a>) {
         let Value::Text(text) = value else {
             return;
         };
+        if text.is_empty() {
+            return;
+        }
         if key == Key::PartialEvent {
             self.event = match text.as_ref() {
                 "heartbeat" => Some(Event::Heartbeat),

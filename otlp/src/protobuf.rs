@@ -116,15 +116,10 @@ fn span<'a>(
             9 => {
                 let attribute = value.bytes(number)?;
                 if let Some(key) = key_that_matters(attribute, ENDED)? {
-                    let said = || any_value(key_value(attribute)?.1);
-                    if key == Key::Role {
-                        ending.role = Some(said()?);
-                    } else if key == Key::ErrorType {
-                        ending.error_type = Some(said()?);
-                    } else if key == Key::Conversation {
-                        ending.conversation = Some(said()?);
-                    } else if matches!(key, Key::LogfireSpanType | Key::TwinMark) {
+                    if matches!(key, Key::LogfireSpanType | Key::TwinMark) {
                         stands_for_another = true;
+                    } else {
+                        ending.add(key, any_value(key_value(attribute)?.1)?);
                     }
                 }
             }

@@ -34,7 +34,7 @@ impl Resource {
             )
     }
 
-    /// Adds an attribute. Of several with the same key the last counts.
+    /// Adds an attribute. Of several with the same key the last counts that says something.
     pub(crate) fn add(&mut self, name: &str, value: &Value<'_>) {
         let Some(text) = value.text().map(Cow::into_owned) else {
             return;

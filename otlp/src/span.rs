@@ -257,6 +257,22 @@ pub(crate) struct Ending<'a> {
 }
 
 impl<'a> Ending<'a> {
+    /// Adds one, as [`Attributes::add`] does. Others than these are passed over.
+    pub(crate) fn add(&mut self, key: Key, value: Value<'a>) {
+        let place = if key == Key::Role {
+            &mut self.role
+        } else if key == Key::ErrorType {
+            &mut self.error_type
+        } else if key == Key::Conversation {
+            &mut self.conversation
+        } else {
+            return;
+        };
+        if place.is_none() || value.supersedes() {
+            *place = Some(value);
+        }
+    }
+
     /// As the attributes have it, all of which have been read.
     pub(crate) fn of(attributes: &Attributes<'a>) -> Self {
         let get = |key| attributes.get(key).cloned();

@@ -2,11 +2,13 @@
 
 #![expect(clippy::unwrap_used, reason = "the helpers of tests may fail like tests")]
 
+use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
+use prost::Message as _;
 use standoff_otlp::{Batch, Finished, Format, Source, Started, traces};
 use standoff_protocol::stream::{self, Outcome, Role, WaitGroup};
 
 /// What is said of one span of one instance. Attributes are `name=value`, with values that are numbers or truths where
-/// they look like it.
+/// they look like it. Both formats say the same.
 fn read(fields: &str, attributes: &[&str]) -> Batch {
     let attributes: Vec<String> = attributes.iter().map(|said| attribute(said)).collect();
     let json = format!(
@@ -19,6 +21,10 @@ fn read(fields: &str, attributes: &[&str]) -> Batch {
     );
     let decoded = traces(json.as_bytes(), Format::Json).unwrap();
     assert_eq!(decoded.reason, "");
+    let reference: ExportTraceServiceRequest = serde_json::from_str(&json).unwrap();
+    let protobuf = traces(&reference.encode_to_vec(), Format::Protobuf).unwrap();
+    assert_eq!(protobuf.batch.started, decoded.batch.started);
+    assert_eq!(protobuf.batch.finished, decoded.batch.finished);
     decoded.batch
 }
 
@@ -268,4 +274,29 @@ fn an_instance_is_shared_by_the_signals_of_a_resource() {
     let batch = read("", &[]);
     let instance = batch.instance(batch.started[0].instance).unwrap();
     assert_eq!((instance.service_name.as_str(), batch.instances.len()), ("s", 1));
+}
+
+#[test]
+fn of_an_attribute_that_is_said_twice_the_last_counts_that_is_not_empty() {
+    let twice = |first: &str, second: &str| {
+        let said = [
+            format!("error.type={first}"),
+            format!("standoff.role={first}"),
+            format!("error.type={second}"),
+            format!("standoff.role={second}"),
+        ];
+        ended("\"kind\":1", &said.each_ref().map(String::as_str))
+    };
+    let outcomes = |said: Finished| (said.role, said.outcome);
+    assert_eq!(outcomes(twice("timeout", "call")), (Role::Call, Outcome::Error));
+    assert_eq!(outcomes(twice("call", "timeout")), (Role::Structural, Outcome::Timeout));
+    assert_eq!(outcomes(twice("0", "")), (Role::Structural, Outcome::Finished));
+    assert_eq!(outcomes(twice("", "handle")), (Role::Handle, Outcome::Error));
+    assert_eq!(outcomes(twice("handle", "")), (Role::Handle, Outcome::Error));
+
+    let names = ["messaging.conversation_id=older", "messaging.message.conversation_id="];
+    assert_eq!(ended("\"kind\":5", &names).conversation_id.as_deref(), Some("older"));
+    assert_eq!(open("\"kind\":5", &names).span.conversation_id, "older");
+    let units = ["standoff.units=2", "standoff.units=3"];
+    assert_eq!(open("\"kind\":3", &units).span.units, 3);
 }
