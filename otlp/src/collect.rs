@@ -220,6 +220,7 @@ impl Collector {
                         ids.parent
                     },
                     parent: attributes.span_id(Key::LogfirePendingParent),
+                    is_linked: false,
                     ..ids
                 };
                 (open, Source::PendingSpan)
@@ -250,7 +251,12 @@ impl Collector {
 
     /// A span of which only the ids are known has ended.
     pub(crate) fn stopped(&mut self, instance: InstanceIx, trace: u128, span: u64) {
-        let ids = Ids { trace, span, parent: 0 };
+        let ids = Ids {
+            trace,
+            span,
+            parent: 0,
+            is_linked: false,
+        };
         self.push_finished(instance, &RawSpan::default(), ids, &Ending::default());
     }
 

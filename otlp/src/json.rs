@@ -9,20 +9,21 @@
 //! skipped without recursion.
 
 mod objects;
+mod span;
 mod values;
 
 use serde::de::{DeserializeSeed as _, MapAccess};
 use serde_json::Deserializer;
 
 use self::objects::{Array, Object, Objects, skip};
-use self::values::{AnyValue, Enum, Int, SpanIdOf, Text, TraceIdOf};
+use self::span::Spans;
+use self::values::{AnyValue, SpanIdOf, Text, TraceIdOf};
 use crate::attributes::{Attributes, Value};
 use crate::collect::{Collector, Mark};
 use crate::keys::Key;
 use crate::partial::{Body, Record};
 use crate::resource::Resource;
 use crate::signal::InstanceIx;
-use crate::span::RawSpan;
 
 /// How much is forgiven.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -195,91 +196,13 @@ impl<'de> Objects<'de> for Scopes<'_, '_, 'de> {
 
     fn field<A: MapAccess<'de>>(&mut self, key: &str, map: &mut A) -> Result<(), A::Error> {
         match (self.of, key) {
-            (Of::Traces, "spans") => map.next_value_seed(Array::of(&mut Spans {
-                reader: self.reader,
-                ix: self.ix,
-                span: RawSpan::default(),
-            })),
+            (Of::Traces, "spans") => map.next_value_seed(Array::of(&mut Spans::new(self.reader, self.ix))),
             (Of::Logs, "logRecords") => map.next_value_seed(Array::of(&mut Records {
                 reader: self.reader,
                 ix: self.ix,
                 record: Record::default(),
             })),
             _ => skip(map),
-        }
-    }
-}
-
-/// `Span`.
-struct Spans<'r, 'o, 'de> {
-    reader: &'r mut Reader<'o, 'de>,
-    ix: InstanceIx,
-    span: RawSpan<'de>,
-}
-
-impl<'de> Objects<'de> for Spans<'_, '_, 'de> {
-    fn is_lenient(&self) -> bool {
-        self.reader.strictness.is_lenient()
-    }
-
-    fn begin(&mut self) {
-        self.span = RawSpan::default();
-        self.reader.attributes.clear();
-    }
-
-    fn field<A: MapAccess<'de>>(&mut self, key: &str, map: &mut A) -> Result<(), A::Error> {
-        let is_lenient = self.is_lenient();
-        let span = &mut self.span;
-        match key {
-            "traceId" => span.trace = map.next_value_seed(TraceIdOf { is_lenient })?,
-            "spanId" => span.span = map.next_value_seed(SpanIdOf { is_lenient })?,
-            "parentSpanId" => span.parent = map.next_value_seed(SpanIdOf { is_lenient })?,
-            "name" => span.name = map.next_value::<Text<'de>>()?.0,
-            "kind" => span.kind = map.next_value_seed(Enum::kind(is_lenient))?,
-            "startTimeUnixNano" => span.start_ns = map.next_value::<Int>()?.unsigned()?,
-            "endTimeUnixNano" => span.end_ns = map.next_value::<Int>()?.unsigned()?,
-            // Bits beyond the 32 of the field mean nothing.
-            "flags" => span.flags = map.next_value::<Int>()?.unsigned::<A::Error>()? as u32,
-            "status" => map.next_value_seed(Object::of(&mut Status {
-                code: &mut span.status,
-                is_lenient,
-            }))?,
-            "attributes" => {
-                let attributes = &mut self.reader.attributes;
-                let mut add = |name: &str, value: Value<'de>| {
-                    if let Some(key) = Key::of(name.as_bytes()) {
-                        attributes.add(key, value);
-                    }
-                };
-                map.next_value_seed(Array::of(&mut KeyValues::new(is_lenient, &mut add)))?;
-            }
-            _ => skip(map)?,
-        }
-        Ok(())
-    }
-
-    fn end(&mut self) {
-        self.reader.out.span(self.ix, &self.span, &self.reader.attributes);
-    }
-}
-
-/// A `Status`.
-struct Status<'r> {
-    code: &'r mut i32,
-    is_lenient: bool,
-}
-
-impl<'de> Objects<'de> for Status<'_> {
-    fn is_lenient(&self) -> bool {
-        self.is_lenient
-    }
-
-    fn field<A: MapAccess<'de>>(&mut self, key: &str, map: &mut A) -> Result<(), A::Error> {
-        if key == "code" {
-            *self.code = map.next_value_seed(Enum::status(self.is_lenient))?;
-            Ok(())
-        } else {
-            skip(map)
         }
     }
 }

@@ -12,7 +12,7 @@ use crate::keys::{Key, Lengths, OF_ENDED, OF_RECORDS};
 use crate::partial::{Body, Record};
 use crate::resource::Resource;
 use crate::signal::{Instance, InstanceIx};
-use crate::span::{Ending, Id, RawSpan};
+use crate::span::{Ending, Id, Links, RawSpan};
 use crate::wire::{Fields, Value as Field, WireError};
 
 /// Lengths of the names of attributes that matter of every span.
@@ -130,6 +130,7 @@ fn span<'a>(
             6 => span.kind = value.int32(number)?,
             7 => span.start_ns = value.fixed64(number)?,
             8 => span.end_ns = value.fixed64(number)?,
+            13 => link(value.bytes(number)?, &mut span.links)?,
             15 => status(value, number, &mut span)?,
             16 => span.flags = value.fixed32(number)?,
             _ => {}
@@ -159,6 +160,20 @@ fn status(value: Field<'_>, number: u32, span: &mut RawSpan<'_>) -> Result<(), W
             span.status = value.int32(number)?;
         }
     }
+    Ok(())
+}
+
+fn link(bytes: &[u8], links: &mut Links) -> Result<(), WireError> {
+    let (mut span, mut flags) = (Id::Absent, 0);
+    let mut fields = Fields::new(bytes);
+    while let Some((number, value)) = fields.next()? {
+        match number {
+            2 => span = Id::span(value.bytes(number)?),
+            6 => flags = value.fixed32(number)?,
+            _ => {}
+        }
+    }
+    links.add(span, flags);
     Ok(())
 }
 

@@ -478,7 +478,7 @@ impl Sources {
             if let Some(at) = known.look_at {
                 self.silent.remove(at, source);
             }
-            if self.numbers.capacity() > 1024 && self.numbers.len() < self.numbers.capacity() / 8 {
+            if self.numbers.is_empty() {
                 self.numbers.shrink_to_fit();
             }
         }

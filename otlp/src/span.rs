@@ -44,6 +44,29 @@ impl Id<u64> {
     }
 }
 
+/// The spans that a span links to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Links {
+    /// To none.
+    #[default]
+    None,
+    /// To one alone, which is not in the same process as far as is known.
+    One(u64),
+    /// To several, to one in the same process, or to none that has an id.
+    Other,
+}
+
+impl Links {
+    /// Adds one.
+    pub(crate) fn add(&mut self, span: Id<u64>, flags: u32) {
+        let is_local = flags & HAS_IS_REMOTE != 0 && flags & IS_REMOTE == 0;
+        *self = match (*self, span) {
+            (Links::None, Id::Valid(span)) if !is_local => Links::One(span),
+            _ => Links::Other,
+        };
+    }
+}
+
 /// What every span says outside its attributes.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct RawSpan<'a> {
@@ -59,6 +82,7 @@ pub(crate) struct RawSpan<'a> {
     pub(crate) flags: u32,
     /// 0 unset, 1 ok, 2 error; anything else is none that we know.
     pub(crate) status: i32,
+    pub(crate) links: Links,
 }
 
 /// Why a span is not accepted.
@@ -85,6 +109,8 @@ pub(crate) struct Ids {
     pub(crate) span: u64,
     /// 0 if there is none.
     pub(crate) parent: u64,
+    /// Whether the parent is known by a link.
+    pub(crate) is_linked: bool,
 }
 
 /// The flag that the next one means something.
@@ -101,12 +127,24 @@ impl RawSpan<'_> {
         let Id::Valid(span) = self.span else {
             return Err(Rejection::SpanId);
         };
-        let parent = match self.parent {
-            Id::Valid(parent) => parent,
-            Id::Absent => 0,
-            Id::Invalid => return Err(Rejection::ParentId),
+        let (parent, is_linked) = match (self.parent, self.links) {
+            (Id::Valid(parent), _) => (parent, false),
+            // A consumer may begin a trace of its own and link to whoever sent the message, which is as good as a parent.
+            // With several links it answers several, and which of them it answers first nobody knows.
+            (Id::Absent, Links::One(linked)) if self.is_server_or_consumer() => (linked, true),
+            (Id::Absent, _) => (0, false),
+            (Id::Invalid, _) => return Err(Rejection::ParentId),
         };
-        Ok(Ids { trace, span, parent })
+        Ok(Ids {
+            trace,
+            span,
+            parent,
+            is_linked,
+        })
+    }
+
+    fn is_server_or_consumer(&self) -> bool {
+        matches!(self.kind, 2 | 5)
     }
 
     /// The role: what the attribute says, else what follows from the kind.
@@ -132,14 +170,15 @@ impl RawSpan<'_> {
     /// Whether the parent is in another process. Who does not say so is a server or consumer whose parent is a client or
     /// producer, or is within the process.
     #[inline]
-    fn parent_is_remote(&self, parent: u64) -> bool {
+    fn parent_is_remote(&self, ids: Ids) -> bool {
         let said = self.flags & HAS_IS_REMOTE != 0;
         let is_remote = if said {
             self.flags & IS_REMOTE != 0
         } else {
-            matches!(self.kind, 2 | 5)
+            self.is_server_or_consumer()
         };
-        parent != 0 && is_remote
+        // What the flags say is about a parent that it does not have.
+        ids.is_linked || (ids.parent != 0 && is_remote)
     }
 
     /// How it ended, as far as its status and `error.type` tell.
@@ -172,7 +211,7 @@ impl RawSpan<'_> {
             span_id: ids.span,
             trace_id: ids.trace,
             parent_span_id: ids.parent,
-            parent_is_remote: self.parent_is_remote(ids.parent),
+            parent_is_remote: self.parent_is_remote(ids),
             instance,
             role,
             outcome: self.outcome(ending.error_type.as_ref()),
@@ -193,7 +232,7 @@ impl RawSpan<'_> {
             span_id: ids.span,
             trace_id: ids.trace.to_be_bytes().to_vec(),
             parent_span_id: ids.parent,
-            parent_is_remote: self.parent_is_remote(ids.parent),
+            parent_is_remote: self.parent_is_remote(ids),
             role: role.into(),
             name: cut(&self.name).to_owned(),
             task_span_id: attributes.span_id(Key::Task),

@@ -300,3 +300,54 @@ fn of_an_attribute_that_is_said_twice_the_last_counts_that_is_not_empty() {
     let units = ["standoff.units=2", "standoff.units=3"];
     assert_eq!(open("\"kind\":3", &units).span.units, 3);
 }
+
+#[test]
+fn the_only_link_of_a_consumer_stands_for_its_parent() {
+    let link = |span: &str, flags: u32| {
+        format!(r#"{{"traceId":"000000000000000000000000000000ee","spanId":"{span}","flags":{flags}}}"#)
+    };
+    let parent = |fields: &str, links: &[&str]| {
+        let fields = format!(r#"{fields},"links":[{}]"#, links.join(","));
+        let (open, ended) = (open(&fields, &[]), ended(&fields, &[]));
+        let parent = (open.span.parent_span_id, open.span.parent_is_remote);
+        assert_eq!((ended.parent_span_id, ended.parent_is_remote), parent);
+        parent
+    };
+    let (one, other) = (&link("00000000000000aa", 0), &link("00000000000000bb", 0));
+    for kind in [2, 5] {
+        let kind = format!(r#""kind":{kind}"#);
+        assert_eq!(parent(&kind, &[one]), (0xaa, true));
+        let flags = format!(r#"{kind},"flags":256"#);
+        assert_eq!(parent(&flags, &[one]), (0xaa, true), "they speak of a parent");
+        let with_parent = format!(r#"{kind},"parentSpanId":"00000000000000cc""#);
+        assert_eq!(parent(&with_parent, &[one]), (0xcc, true));
+        assert_eq!(parent(&kind, &[one, other]), (0, false), "which of them?");
+        assert_eq!(parent(&kind, &[&link("00000000000000aa", 0x300)]), (0xaa, true));
+        assert_eq!(
+            parent(&kind, &[&link("00000000000000aa", 0x100)]),
+            (0, false),
+            "in the same process"
+        );
+        assert_eq!(parent(&kind, &[&link("0000000000000000", 0)]), (0, false));
+    }
+    for kind in [0, 1, 3, 4] {
+        assert_eq!(parent(&format!(r#""kind":{kind}"#), &[one]), (0, false));
+    }
+}
+
+#[test]
+fn whoever_polls_a_queue_waits_for_nobody_that_is_known() {
+    for operation in ["receive", "process", "settle"] {
+        for name in ["messaging.operation.type", "messaging.operation"] {
+            let said = [
+                "messaging.system=rabbitmq",
+                "messaging.destination.name=q",
+                &format!("{name}={operation}"),
+            ];
+            let span = open("\"kind\":3", &said).span;
+            assert_eq!((span.role(), span.target.as_str()), (Role::Call, ""), "{operation}");
+            let said = [&said[..], &["standoff.target=q"]].concat();
+            assert_eq!(open("\"kind\":3", &said).span.target, "q", "unless it says so");
+        }
+    }
+}

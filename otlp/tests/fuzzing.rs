@@ -10,6 +10,7 @@ use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_proto::tonic::common::v1::any_value::Value;
 use opentelemetry_proto::tonic::common::v1::{AnyValue, ArrayValue, KeyValue};
 use opentelemetry_proto::tonic::resource::v1::Resource;
+use opentelemetry_proto::tonic::trace::v1::span::Link;
 use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, Span, Status};
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -177,7 +178,13 @@ fn id(len: usize) -> impl Strategy<Value = Vec<u8>> {
 fn span() -> impl Strategy<Value = Span> {
     let ids = (id(16), id(8), id(8));
     let times = (any::<u64>(), prop_oneof![Just(0), any::<u64>()]);
-    let rest = (text(), -1..7, any::<u32>(), vec(attribute(), 0..6), -1..4);
+    let link = (id(8), any::<u32>()).prop_map(|(span_id, flags)| Link {
+        span_id,
+        flags,
+        ..Link::default()
+    });
+    let links = prop_oneof![2 => Just(vec![]), 1 => vec(link, 0..3)];
+    let rest = (text(), -1..7, any::<u32>(), vec(attribute(), 0..6), -1..4, links);
     (ids, times, rest).prop_map(|(ids, times, rest)| Span {
         trace_id: ids.0,
         span_id: ids.1,
@@ -192,6 +199,7 @@ fn span() -> impl Strategy<Value = Span> {
             code: rest.4,
             ..Status::default()
         }),
+        links: rest.5,
         ..Span::default()
     })
 }

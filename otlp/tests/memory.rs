@@ -1,12 +1,14 @@
-//! What a request takes of memory while it is decoded: at most `MEMORY_PER_BYTE` times its bytes.
+//! What a request takes of memory while it is decoded: at most `MEMORY_PER_BYTE` times its bytes. And what sources take:
+//! little for what has ended, and nothing for whoever is gone.
 
 #![expect(clippy::unwrap_used, reason = "the helpers of tests may fail like tests")]
 
 use std::alloc::System;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use standoff_otlp::limits::MEMORY_PER_BYTE;
-use standoff_otlp::{Decoded, Format, logs, traces};
+use standoff_otlp::{Decoded, Format, OPEN_SPANS_MAX, REMEMBERED_BYTES_MAX, Sources, Times, logs, traces};
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
 
 /// Counts what is allocated.
@@ -171,4 +173,114 @@ fn partial_spans_and_what_is_none() {
     check_logs("no base64", &many(b"body"));
     check_logs("base64 of nothing much", &many("CgA=".repeat(100).as_bytes()));
     check_logs("no body", &many(b""));
+}
+
+/// The request of a service.
+fn of_service(service: &str, count: u64, span: impl Fn(u64) -> Vec<u8>) -> Vec<u8> {
+    let named = field(1, &attribute("service.name", &field(1, service.as_bytes())));
+    let spans: Vec<u8> = (0..count).flat_map(span).collect();
+    field(1, &[field(1, &named), field(2, &spans)].concat())
+}
+
+/// A span that has ended, beneath another one.
+fn ended(n: u64) -> Vec<u8> {
+    let end = [8 << 3 | 1, 1, 0, 0, 0, 0, 0, 0, 0];
+    let parent = field(4, &(n + 7).to_be_bytes());
+    span(n, 2, &[&end[..], &parent].concat())
+}
+
+/// Sources, and the bytes that they hold.
+struct Held {
+    sources: Sources,
+    region: Region<'static, System>,
+    now: Duration,
+}
+
+impl Held {
+    fn new() -> Self {
+        let region = Region::new(ALLOCATOR);
+        Held {
+            sources: Sources::new(Times::default(), 7),
+            region,
+            now: Duration::from_secs(1),
+        }
+    }
+
+    /// Takes a request, and drops what is said of it.
+    fn take(&mut self, request: &[u8]) {
+        let batch = traces(request, Format::Protobuf).unwrap().batch;
+        let mut said = Vec::new();
+        self.sources
+            .take(self.now, Duration::from_secs(1_795_000_000), batch, &mut said);
+        assert!(!said.is_empty());
+    }
+
+    /// Lets time pass until there is nothing to be waited for.
+    fn wait_until_silent(&mut self) {
+        while let Some(next) = self.sources.next_expiry() {
+            self.now = next;
+            self.sources.expire(self.now, &mut Vec::new());
+        }
+    }
+
+    fn bytes(&self) -> usize {
+        let change = self.region.change();
+        change.bytes_allocated.checked_sub(change.bytes_deallocated).unwrap()
+    }
+}
+
+/// What holds no spans: the tables of sources with a few of them.
+const SOURCES_BASE: usize = 16 << 10;
+
+#[test]
+fn ordinary_spans_of_a_minute_leave_little_behind() {
+    let _turn = turn();
+    // Three hundred spans a second of each of three services.
+    let mut held = Held::new();
+    let mut ids = 0;
+    for _second in 0..60 {
+        for service in ["a", "b", "c"] {
+            held.take(&of_service(service, 300, |n| ended(ids + n)));
+            ids += 300;
+        }
+        held.now += Duration::from_secs(1);
+        held.sources.expire(held.now, &mut Vec::new());
+        let most = 32 * usize::try_from(ids).unwrap() + SOURCES_BASE;
+        assert!(held.bytes() <= most, "{} bytes for {ids} spans", held.bytes());
+    }
+    // However many they are.
+    for _second in 0..6 {
+        held.take(&of_service("a", 50_000, |n| ended(ids + n)));
+        ids += 50_000;
+        assert!(held.bytes() <= REMEMBERED_BYTES_MAX + SOURCES_BASE, "{}", held.bytes());
+    }
+    assert!(held.bytes() > REMEMBERED_BYTES_MAX, "as much as it may");
+    held.wait_until_silent();
+    assert!(held.bytes() <= SOURCES_BASE, "{}", held.bytes());
+}
+
+#[test]
+fn whoever_is_gone_leaves_nothing_behind() {
+    let _turn = turn();
+    let mut held = Held::new();
+    for source in 0..1000 {
+        let spans = of_service(&format!("service {source}"), 40, |n| span(40 * source + n, 3, &[]));
+        held.take(&spans);
+    }
+    let counts = held.sources.counts();
+    assert_eq!((counts.sources, counts.open), (1000, 40_000));
+    let each = held.bytes() / 40_000;
+    assert!(each <= 130, "{each} bytes for each span and its share of a source");
+    assert!(OPEN_SPANS_MAX * each <= 130 << 20);
+    held.take(&one_resource(40_000, ended));
+    assert_eq!(held.sources.counts().open, 0);
+    held.wait_until_silent();
+    assert_eq!(held.sources.counts().sources, 0);
+    assert!(held.bytes() <= SOURCES_BASE, "{}", held.bytes());
+
+    // Those that never end are forgotten, too.
+    held.take(&one_resource(40_000, |n| span(n, 3, &[])));
+    assert_eq!(held.sources.counts().open, 40_000);
+    held.wait_until_silent();
+    assert!(held.bytes() <= SOURCES_BASE, "{}", held.bytes());
 }

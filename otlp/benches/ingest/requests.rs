@@ -16,6 +16,9 @@ pub(crate) struct Shape {
     pub(crate) open: usize,
 }
 
+/// When the first span started, in nanoseconds since 1970.
+pub(crate) const START: u64 = 1_795_247_863_856_634_930;
+
 /// Eight texts, so that a span has about 350 bytes.
 const ATTRIBUTES: [(&str, &str); 8] = [
     ("http.request.method", "POST"),
@@ -63,7 +66,7 @@ pub(crate) fn request(shape: Shape) -> Vec<u8> {
 fn span(n: usize, is_open: bool) -> Span {
     // Spread like random ids, and the same in every run.
     let id = (n as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    let start = 1_795_247_863_856_634_930 + n as u64;
+    let start = START + n as u64;
     Span {
         trace_id: [id.to_be_bytes(), id.rotate_left(7).to_be_bytes()].concat(),
         span_id: id.to_be_bytes().to_vec(),

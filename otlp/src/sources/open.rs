@@ -65,18 +65,21 @@ pub(super) struct OpenSpans {
     spans: HashMap<u64, Open, IdHashes>,
     /// The same spans, in the order in which they are due.
     due: BTreeSet<(Nanos, u64)>,
+    /// The most that there were since room was given back.
+    most: usize,
 }
 
-/// Of a map that has become so much smaller than it was, the memory is given back.
+/// When so few are left of the most that there were, their room is given back.
 const SHRINK_AT: usize = 8;
-/// Maps with room for fewer spans are left alone.
-const SHRINK_ABOVE: usize = 4096;
+/// Room for so few spans is not worth it.
+const SHRINK_ABOVE: usize = 64;
 
 impl OpenSpans {
     pub(super) fn new(hashes: IdHashes) -> Self {
         OpenSpans {
             spans: HashMap::with_hasher(hashes),
             due: BTreeSet::new(),
+            most: 0,
         }
     }
 
@@ -103,6 +106,7 @@ impl OpenSpans {
         self.due.insert((open.due, id));
         let before = self.spans.insert(id, open);
         debug_assert!(before.is_none(), "span {id:016x} was open already");
+        self.most = self.most.max(self.spans.len());
     }
 
     /// Believes a span until later.
@@ -152,9 +156,9 @@ impl OpenSpans {
     }
 
     fn shrink(&mut self) {
-        let capacity = self.spans.capacity();
-        if capacity > SHRINK_ABOVE && self.spans.len() < capacity / SHRINK_AT {
+        if self.most > SHRINK_ABOVE && self.spans.len() < self.most / SHRINK_AT {
             self.spans.shrink_to(2 * self.spans.len());
+            self.most = self.spans.len();
         }
     }
 }

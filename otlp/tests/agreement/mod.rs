@@ -72,8 +72,11 @@ fn field(number: u8, bytes: &[u8]) -> Vec<u8> {
     field
 }
 
-/// Ids, times and kinds of one span.
-type Facts = (u128, u64, u64, bool);
+/// The id of a parent, and whether it is remote.
+type Parent = (u64, bool);
+
+/// The ids of one span.
+type Facts = (u128, u64, Parent);
 
 fn agree(reference: &ExportTraceServiceRequest, ours: &Decoded) {
     let spans: Vec<&Span> = reference
@@ -87,7 +90,7 @@ fn agree(reference: &ExportTraceServiceRequest, ours: &Decoded) {
     }
     let mut rejected = 0;
     let mut ended: Vec<Facts> = Vec::new();
-    let mut open: BTreeMap<(u128, u64), (&Span, u64)> = BTreeMap::new();
+    let mut open: BTreeMap<(u128, u64), (&Span, Parent)> = BTreeMap::new();
     for span in spans {
         let trace = <[u8; 16]>::try_from(span.trace_id.as_slice()).map_or(0, u128::from_be_bytes);
         let id = <[u8; 8]>::try_from(span.span_id.as_slice()).map_or(0, u64::from_be_bytes);
@@ -99,13 +102,17 @@ fn agree(reference: &ExportTraceServiceRequest, ours: &Decoded) {
             rejected += 1;
             continue;
         };
+        let parent = match linked(span) {
+            Some(linked) if parent == 0 => (linked, true),
+            _ => (parent, is_remote(span, parent)),
+        };
         if span.end_time_unix_nano != 0 {
-            ended.push((trace, id, parent, is_remote(span, parent)));
+            ended.push((trace, id, parent));
         } else {
             open.entry((trace, id)).or_insert((span, parent));
         }
     }
-    for (trace, id, ..) in &ended {
+    for (trace, id, _) in &ended {
         open.remove(&(*trace, *id));
     }
     assert_eq!(ours.rejected, rejected);
@@ -113,7 +120,13 @@ fn agree(reference: &ExportTraceServiceRequest, ours: &Decoded) {
         .batch
         .finished
         .iter()
-        .map(|span| (span.trace_id, span.span_id, span.parent_span_id, span.parent_is_remote))
+        .map(|span| {
+            (
+                span.trace_id,
+                span.span_id,
+                (span.parent_span_id, span.parent_is_remote),
+            )
+        })
         .collect();
     assert_eq!(finished, ended);
     assert_eq!(ours.batch.started.len(), open.len());
@@ -127,8 +140,7 @@ fn agree(reference: &ExportTraceServiceRequest, ours: &Decoded) {
             .expect("16 bytes");
         let (span, parent) = open[&(trace, started.span.span_id)];
         assert_eq!(started.start_time_unix_nano, span.start_time_unix_nano);
-        assert_eq!(started.span.parent_span_id, parent);
-        assert_eq!(started.span.parent_is_remote, is_remote(span, parent));
+        assert_eq!((started.span.parent_span_id, started.span.parent_is_remote), parent);
         let name = &span.name[..span.name.floor_char_boundary(1024)];
         assert_eq!(started.span.name, name);
         assert!(ours.batch.instance(started.instance).is_some());
@@ -142,6 +154,17 @@ fn is_remote(span: &Span, parent: u64) -> bool {
         span.kind == 2 || span.kind == 5
     };
     parent != 0 && is_remote
+}
+
+/// What stands for the parent of a server or consumer span without one: the only span that it links to, unless that is in
+/// the same process.
+fn linked(span: &Span) -> Option<u64> {
+    let [link] = span.links.as_slice() else {
+        return None;
+    };
+    let linked = <[u8; 8]>::try_from(link.span_id.as_slice()).map_or(0, u64::from_be_bytes);
+    let is_local = link.flags & 0x300 == 0x100;
+    (matches!(span.kind, 2 | 5) && !is_local && linked != 0).then_some(linked)
 }
 
 fn is_dialect(span: &Span) -> bool {

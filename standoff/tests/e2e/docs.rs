@@ -32,14 +32,8 @@ const COMMANDS: &[(&str, Does)] = &[
         "live/bin/python examples/python/services.py request 42",
         Does::Elsewhere,
     ),
-    (
-        "live/bin/python examples/python/services.py service-a",
-        Does::Elsewhere,
-    ),
-    (
-        "live/bin/python examples/python/services.py service-b",
-        Does::Elsewhere,
-    ),
+    ("live/bin/python examples/python/services.py service-a", Does::Elsewhere),
+    ("live/bin/python examples/python/services.py service-b", Does::Elsewhere),
     ("python3 -m venv live", Does::Elsewhere),
     ("standoff agent", Does::GoOn("relay listens")),
     ("standoff bench delay --runs 50", Does::End(0)),
