@@ -7,6 +7,7 @@ mod demo;
 mod docs;
 mod faults;
 mod helpers;
+mod otlp;
 mod relay;
 mod scripts;
 mod services;

@@ -144,11 +144,19 @@ pub(crate) fn signal(pid: u32, signal: rustix::process::Signal) {
     rustix::process::kill_process(pid, signal).unwrap();
 }
 
+/// Where a collector takes OTLP.
+#[derive(Clone, Copy)]
+struct Otlp {
+    grpc: SocketAddr,
+    http: SocketAddr,
+}
+
 /// A collector in a process of its own, which keeps its addresses and its data over restarts.
 pub(crate) struct Collector {
     process: Running,
     http: SocketAddr,
     stream: SocketAddr,
+    otlp: Option<Otlp>,
     data: PathBuf,
     more: &'static [&'static str],
     _folder: TempDir,
@@ -161,14 +169,28 @@ impl Collector {
 
     /// With more options.
     pub(crate) async fn start_with(more: &'static [&'static str]) -> Self {
+        Self::start_at(None, more).await
+    }
+
+    /// One that takes OTLP, too.
+    pub(crate) async fn start_with_otlp() -> Self {
+        let otlp = Otlp {
+            grpc: free_address(),
+            http: free_address(),
+        };
+        Self::start_at(Some(otlp), &[]).await
+    }
+
+    async fn start_at(otlp: Option<Otlp>, more: &'static [&'static str]) -> Self {
         let folder = TempDir::new().unwrap();
         let data = folder.path().join("data");
         let (http, stream) = (free_address(), free_address());
-        let process = spawn_collector(http, stream, &data, more);
+        let process = spawn_collector(http, stream, otlp, &data, more);
         let collector = Self {
             process,
             http,
             stream,
+            otlp,
             data,
             more,
             _folder: folder,
@@ -186,6 +208,24 @@ impl Collector {
         format!("http://{}", self.http)
     }
 
+    /// Where sources of OTLP send to over HTTP.
+    pub(crate) fn otlp_http(&self) -> String {
+        format!("http://{}", self.otlp.unwrap().http)
+    }
+
+    /// The same over gRPC.
+    pub(crate) fn otlp_grpc(&self) -> String {
+        format!("http://{}", self.otlp.unwrap().grpc)
+    }
+
+    /// How much memory its process has.
+    pub(crate) fn memory_bytes(&self) -> u64 {
+        let mut ps = Command::new("ps");
+        ps.args(["-o", "rss=", "-p", &self.process.pid().to_string()]);
+        let kibibytes = String::from_utf8(ps.output().unwrap().stdout).unwrap();
+        kibibytes.trim().parse::<u64>().unwrap() << 10
+    }
+
     pub(crate) fn kill(&mut self) {
         self.process.kill();
     }
@@ -195,7 +235,7 @@ impl Collector {
     }
 
     pub(crate) async fn start_again(&mut self) {
-        self.process = spawn_collector(self.http, self.stream, &self.data, self.more);
+        self.process = spawn_collector(self.http, self.stream, self.otlp, &self.data, self.more);
         self.listens().await;
     }
 
@@ -218,10 +258,16 @@ impl Collector {
         serde_json::from_str(&first.data).unwrap()
     }
 
-    /// All alerts that anybody has been told of.
-    pub(crate) async fn alerts(&self) -> Vec<Alert> {
+    /// All alerts, also those that are only suspected.
+    pub(crate) async fn all_alerts(&self) -> Vec<Alert> {
         let list: AlertList = serde_json::from_str(&self.get("/api/v1/alerts?state=all").await).unwrap();
         list.alerts
+    }
+
+    /// All alerts that anybody has been told of.
+    pub(crate) async fn alerts(&self) -> Vec<Alert> {
+        let alerts = self.all_alerts().await;
+        alerts
             .into_iter()
             .filter(|it| it.state != AlertState::Suspected)
             .collect()
@@ -271,8 +317,10 @@ impl Collector {
     }
 }
 
-fn spawn_collector(http: SocketAddr, stream: SocketAddr, data: &Path, more: &[&str]) -> Running {
+fn spawn_collector(http: SocketAddr, stream: SocketAddr, otlp: Option<Otlp>, data: &Path, more: &[&str]) -> Running {
     let (http, stream) = (http.to_string(), stream.to_string());
+    let address = |of: fn(Otlp) -> SocketAddr| otlp.map_or("off".to_owned(), |it| of(it).to_string());
+    let (otlp_grpc, otlp_http) = (address(|it| it.grpc), address(|it| it.http));
     let data = data.to_str().unwrap();
     let args = [
         "collector",
@@ -280,6 +328,10 @@ fn spawn_collector(http: SocketAddr, stream: SocketAddr, data: &Path, more: &[&s
         &http,
         "--stream",
         &stream,
+        "--otlp-grpc",
+        &otlp_grpc,
+        "--otlp-http",
+        &otlp_http,
         "--data-dir",
         data,
         "--log",
