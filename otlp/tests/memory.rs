@@ -245,7 +245,7 @@ fn ordinary_spans_of_a_minute_leave_little_behind() {
         }
         held.now += Duration::from_secs(1);
         held.sources.expire(held.now, &mut Vec::new());
-        let most = 32 * usize::try_from(ids).unwrap() + SOURCES_BASE;
+        let most = 64 * usize::try_from(ids).unwrap() + SOURCES_BASE;
         assert!(held.bytes() <= most, "{} bytes for {ids} spans", held.bytes());
     }
     // However many they are.

@@ -17,7 +17,8 @@ const TOGETHER: usize = 8;
 /// With fewer ends in a minute than this part of the room, there is half of it.
 const SHRINK_AT: usize = 16;
 
-const BUCKETS_MIN: usize = 16;
+/// 16 KiB.
+const BUCKETS_MIN: usize = 256;
 const BUCKETS_MAX: usize = REMEMBERED_BYTES_MAX / size_of::<Bucket>();
 
 /// The latest first. 0, which is no id, where there is none.
@@ -58,8 +59,8 @@ impl Recent {
 
     #[inline]
     pub(super) fn remember(&mut self, now: Duration, id: u64) {
-        // Half full, hardly any bucket has run over.
-        if self.ended >= self.buckets.len() * TOGETHER / 2 {
+        // A quarter full, one bucket in four thousand has run over; half full, it would be one in fifty.
+        if self.ended >= self.buckets.len() * TOGETHER / 4 {
             self.grow(now);
         }
         self.ended += 1;
