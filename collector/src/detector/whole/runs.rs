@@ -25,6 +25,7 @@ struct Outcome {
     settled: usize,
     refuted: u64,
     false_since_dead: usize,
+    false_since_late: usize,
     mishaps: mishaps::Counts,
     messages: network::Counts,
     failed: Vec<u64>,
@@ -41,6 +42,7 @@ fn run_all(run: impl Fn(u64) -> Whole + std::panic::RefUnwindSafe) -> Outcome {
         outcome.fired += whole.fired.len();
         outcome.settled += whole.settled.len();
         outcome.false_since_dead += whole.false_since_dead;
+        outcome.false_since_late += whole.false_since_late.len();
         let collectors = whole.collectors.iter().flatten();
         outcome.refuted += collectors.map(|it| it.detector().refuted_total).sum::<u64>();
         outcome.mishaps.add(&whole.mishaps.counts);
@@ -65,6 +67,16 @@ fn no_false_alarm_none_lost_and_the_truth_in_the_end() {
 #[test]
 fn neither_with_foreign_services() {
     run_all(|seed| Whole::abroad(seed, WITHIN));
+}
+
+/// What is heard of later than within the settle time may be told wrongly, and is over in the end.
+#[test]
+fn what_is_told_of_the_late_ends() {
+    for times_settle in [2, 5] {
+        let within = times().settle * times_settle;
+        println!("heard of within {within:?}:");
+        run_all(|seed| Whole::abroad(seed, within));
+    }
 }
 
 /// What a run says, and what it would say if no flush were left out.
