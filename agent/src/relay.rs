@@ -136,11 +136,11 @@ impl Relay {
             None => None,
         };
         let grpc = match settings.otlp_grpc {
-            Some(address) => Some(listen("OTLP over gRPC", "--otlp-grpc", address).await?),
+            Some(address) => Some(listen("OTLP over gRPC", "--otlp-grpc, or `off`", address).await?),
             None => None,
         };
         let http = match settings.otlp_http {
-            Some(address) => Some(listen("OTLP over HTTP", "--otlp-http", address).await?),
+            Some(address) => Some(listen("OTLP over HTTP", "--otlp-http, or `off`", address).await?),
             None => None,
         };
         let core = core::Settings {

@@ -10,7 +10,7 @@ use opentelemetry_otlp::Protocol;
 use standoff_protocol::api::{Alert, AlertState, Confirmation, Resolution, Severity};
 
 use crate::agents;
-use crate::support::Collector;
+use crate::support::{Collector, Running, free_address, standoff};
 
 use live::{Live, arrived};
 
@@ -22,11 +22,10 @@ fn assert_settled(alert: &Alert) {
 }
 
 /// Two services that wait for each other, until they end, and once more until the first of them gives up.
-async fn two_services_deadlock(protocol: Protocol) {
-    let collector = Collector::start_with_otlp().await;
+async fn two_services_deadlock(collector: &Collector, protocol: Protocol, url: &str) {
     let (a, b) = (
-        Live::start("service-a", protocol, &collector),
-        Live::start("service-b", protocol, &collector),
+        Live::start("service-a", protocol, url),
+        Live::start("service-b", protocol, url),
     );
     let turn_of_a = a.turn("A", &Context::new());
     let call_of_a = a.call("B", &turn_of_a, None);
@@ -60,17 +59,37 @@ async fn two_services_deadlock(protocol: Protocol) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn two_services_that_speak_otlp_over_grpc_deadlock() {
-    two_services_deadlock(Protocol::Grpc).await;
+    let collector = Collector::start_with_otlp().await;
+    two_services_deadlock(&collector, Protocol::Grpc, &collector.otlp_grpc()).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn two_services_that_speak_otlp_over_http_deadlock() {
-    two_services_deadlock(Protocol::HttpBinary).await;
+    let collector = Collector::start_with_otlp().await;
+    two_services_deadlock(&collector, Protocol::HttpBinary, &collector.otlp_http()).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn two_services_that_speak_otlp_in_json_deadlock() {
-    two_services_deadlock(Protocol::HttpJson).await;
+    let collector = Collector::start_with_otlp().await;
+    two_services_deadlock(&collector, Protocol::HttpJson, &collector.otlp_http()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_services_that_report_to_a_relay_deadlock() {
+    let collector = Collector::start().await;
+    let (stream, http, grpc) = (free_address(), free_address(), free_address());
+    let options = [
+        ("--stream", stream.to_string()),
+        ("--otlp-http", http.to_string()),
+        ("--otlp-grpc", grpc.to_string()),
+        ("--upstream", collector.upstream()),
+        ("--http", "off".to_owned()),
+    ];
+    let args = options.iter().flat_map(|(flag, value)| [*flag, value.as_str()]);
+    let relay = Running::start("relay", standoff(&[&["agent"][..], &args.collect::<Vec<_>>()].concat()));
+    relay.logs(&["relay listens"]).await;
+    two_services_deadlock(&collector, Protocol::Grpc, &format!("http://{grpc}")).await;
 }
 
 /// Half of it is asked, and the other half waited for.
@@ -78,7 +97,7 @@ async fn two_services_that_speak_otlp_in_json_deadlock() {
 async fn a_service_with_the_library_and_one_without_deadlock() {
     let collector = Collector::start_with_otlp().await;
     let a = agents::Service::start("a", &collector.upstream());
-    let b = Live::start("b", Protocol::Grpc, &collector);
+    let b = Live::start("b", Protocol::Grpc, &collector.otlp_grpc());
     let turn_of_a = a.turn("A", &Context::new());
     let call_of_a = a.call("B", &turn_of_a);
     let turn_of_b = b.turn("B", &agents::received(&agents::sent(&call_of_a)));

@@ -14,8 +14,6 @@ use standoff_agent::propagation;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
-use crate::support::Collector;
-
 /// More than any test has under way.
 const QUEUE_MAX: usize = 4096;
 
@@ -71,12 +69,13 @@ pub(super) struct Live {
 }
 
 impl Live {
-    pub(super) fn start(name: &'static str, protocol: Protocol, collector: &Collector) -> Self {
+    /// Starts one that reports to this address.
+    pub(super) fn start(name: &'static str, protocol: Protocol, url: &str) -> Self {
         let identity = [("service.name", name), ("service.instance.id", name)];
         let resource = Resource::builder_empty()
             .with_attributes(identity.map(|(key, value)| KeyValue::new(key, value)))
             .build();
-        let mut exporter = exporter(protocol, collector);
+        let mut exporter = exporter(protocol, url);
         exporter.set_resource(&resource);
         let (spans, mut to_export) = mpsc::channel(QUEUE_MAX);
         let exports = tokio::spawn(async move {
@@ -128,16 +127,13 @@ impl Live {
     }
 }
 
-fn exporter(protocol: Protocol, collector: &Collector) -> SpanExporter {
+fn exporter(protocol: Protocol, url: &str) -> SpanExporter {
     match protocol {
-        Protocol::Grpc => SpanExporter::builder()
-            .with_tonic()
-            .with_endpoint(collector.otlp_grpc())
-            .build(),
+        Protocol::Grpc => SpanExporter::builder().with_tonic().with_endpoint(url).build(),
         Protocol::HttpBinary | Protocol::HttpJson => SpanExporter::builder()
             .with_http()
             .with_protocol(protocol)
-            .with_endpoint(format!("{}/v1/traces", collector.otlp_http()))
+            .with_endpoint(format!("{url}/v1/traces"))
             .build(),
         other => panic!("{other:?} is not here"),
     }

@@ -40,13 +40,15 @@ async fn a_port_of_otlp_that_is_taken_is_a_mistake_that_says_what_to_do() {
     let taken = TcpListener::bind(("127.0.0.1", 0)).unwrap();
     let address = taken.local_addr().unwrap().to_string();
     for (flag, what) in [("--otlp-grpc", "OTLP over gRPC"), ("--otlp-http", "OTLP over HTTP")] {
-        let (http, stream) = (free_address().to_string(), free_address().to_string());
-        let args = ["collector", "--http", &http, "--stream", &stream, flag, &address];
-        let mut collector = Running::start("collector", standoff(&args));
-        assert_eq!(collector.ends().await.code(), Some(2));
-        let expected = format!(
-            "standoff: cannot listen on {address} ({what}); set another address with {flag}, or `off`: Address already in use"
-        );
-        assert!(collector.log().contains(&expected), "{}", collector.log());
+        for part in ["collector", "agent"] {
+            let (http, stream) = (free_address().to_string(), free_address().to_string());
+            let args = [part, "--http", &http, "--stream", &stream, flag, &address];
+            let mut process = Running::start(part, standoff(&args));
+            assert_eq!(process.ends().await.code(), Some(2));
+            let expected = format!(
+                "standoff: cannot listen on {address} ({what}); set another address with {flag}, or `off`: Address already in use"
+            );
+            assert!(process.log().contains(&expected), "{}", process.log());
+        }
     }
 }

@@ -15,8 +15,8 @@ const ROUNDS: usize = 50;
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn services_that_only_work_raise_nothing() {
     let collector = Collector::start_with_otlp().await;
-    let a = Live::start("service-a", Protocol::HttpBinary, &collector);
-    let b = Live::start("service-b", Protocol::Grpc, &collector);
+    let a = Live::start("service-a", Protocol::HttpBinary, &collector.otlp_http());
+    let b = Live::start("service-b", Protocol::Grpc, &collector.otlp_grpc());
     let (first, second) = (&a, &b);
     let worker = |number: usize| async move {
         // Every other one goes the other way round.
