@@ -23,6 +23,30 @@ struct Step {
     env: &'static [(&'static str, &'static str)],
 }
 
+/// Bytes that take new ways through a decoder of OTLP, a minute a round: changed from what real emitters sent and from what
+/// earlier rounds have found. It ends at a panic, at bytes that the reference decoder reads otherwise, and at much memory.
+macro_rules! fuzz {
+    ($target:literal) => {
+        Step {
+            name: concat!("fuzz ", $target),
+            command: &[
+                "fuzz",
+                "run",
+                "--fuzz-dir",
+                "otlp/fuzz",
+                $target,
+                concat!("otlp/fuzz/corpus/", $target),
+                "otlp/tests/samples",
+                "--",
+                "-max_total_time=60",
+                "-rss_limit_mb=1024",
+            ],
+            // The compiler's switches for it are unstable.
+            env: &[("RUSTC_BOOTSTRAP", "1")],
+        }
+    };
+}
+
 const STEPS: &[Step] = &[
     // Twenty times the default number of cases, drawn anew in each round.
     Step {
@@ -96,6 +120,9 @@ const STEPS: &[Step] = &[
         command: &["test", "--release", "--package", "standoff-agent-schedules"],
         env: &[("STANDOFF_SCHEDULES", "50000")],
     },
+    fuzz!("protobuf"),
+    fuzz!("json"),
+    fuzz!("partial"),
 ];
 
 /// Tells a step how long it should take, in seconds. One that has no end of its own keeps to it.
@@ -111,7 +138,14 @@ const FIRST_SEED: &str = "STANDOFF_SCRIPTS_FROM";
 /// If a step or a server cannot be started, or the log cannot be written.
 pub fn soak(root: &Path, running: &Running, duration: Duration) -> Result<bool> {
     tools::NEXTEST.ensure(root)?;
+    tools::FUZZ.ensure(root)?;
     fs::create_dir_all(root.join("target"))?;
+    for step in STEPS {
+        // What a fuzzer finds it puts into a folder that must be there.
+        if let Some(corpus) = step.command.iter().find(|argument| argument.contains("/corpus/")) {
+            fs::create_dir_all(root.join(corpus))?;
+        }
+    }
     let mut log = Log::create(&root.join("target/soak.log"))?;
     let servers = Servers::start(running)?;
     let share = duration / u32::try_from(STEPS.len()).unwrap_or(u32::MAX).max(1);

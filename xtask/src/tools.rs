@@ -49,6 +49,13 @@ pub(crate) const MUTANTS: Tool = Tool {
     options: &[],
 };
 
+/// Changes bytes until they take new ways through a decoder.
+pub(crate) const FUZZ: Tool = Tool {
+    package: "cargo-fuzz",
+    version: "0.13.2",
+    options: &[],
+};
+
 /// Fast to build instead of fast to run.
 const BUILD_FAST: [(&str, &str); 4] = [
     ("CARGO_PROFILE_RELEASE_LTO", "off"),
