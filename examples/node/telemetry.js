@@ -41,5 +41,7 @@ export function startTelemetry(serviceName) {
   propagation.setGlobalPropagator(new W3CTraceContextPropagator());
   context.setGlobalContextManager(new AsyncLocalStorageContextManager());
 
-  return { tracer: trace.getTracer('standoff-example'), stop: () => provider.shutdown() };
+  // Telemetry that nobody takes is no failure of the service.
+  const stop = () => provider.shutdown().catch((error) => console.error(`nobody took the last spans: ${error.message}`));
+  return { tracer: trace.getTracer('standoff-example'), stop };
 }
