@@ -5,6 +5,7 @@
 //! connection and numbers; here it gets its turn, and its signs of life.
 
 mod feed;
+mod pulse;
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -14,6 +15,7 @@ use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
 use self::feed::Feed;
+use self::pulse::Pulse;
 use super::owner::{Message, Owner, ShuttingDown};
 
 /// Requests that have been read and wait to be taken: as many exporters that send at the same time. The memory for them is
@@ -88,6 +90,7 @@ impl Otlp {
     async fn pass_on(&mut self) -> Result<(), ShuttingDown> {
         let mut beats = tokio::time::interval(self.beat);
         beats.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut pulse = Pulse::new(self.origin.elapsed(), self.beat);
         let mut requests = Vec::with_capacity(TAKEN_AT_ONCE);
         loop {
             let expiry = self.feed.next_expiry().map(|at| self.origin + at);
@@ -100,7 +103,9 @@ impl Otlp {
                         self.take(&mut requests).await?;
                     }
                     self.expire().await?;
-                    self.tell(|feed, receiver| feed.beat(&receiver.counts())).await?;
+                    if pulse.beats(self.origin.elapsed()) {
+                        self.tell(|feed, receiver| feed.beat(&receiver.counts())).await?;
+                    }
                     self.counts.send_replace(self.feed.counts());
                 }
                 _ = self.requests.recv_many(&mut requests, TAKEN_AT_ONCE) => self.take(&mut requests).await?,

@@ -265,10 +265,12 @@ impl Loop {
                 Some(Input::Disconnected { connection })
             }
             Effect::Refuse(connection, refusal) => {
-                tracing::warn!(connection = connection.0, %refusal, "connection refused");
                 let Peer::Stream { outbox, .. } = self.connections.remove(&connection)? else {
+                    // It may be heard of many times a second. How many there are is counted.
+                    tracing::debug!(connection = connection.0, %refusal, "source of OTLP refused");
                     return None;
                 };
+                tracing::warn!(connection = connection.0, %refusal, "connection refused");
                 let status = Status::new(refusal.code(), refusal.to_string());
                 if outbox.try_send(Err(status)).is_err() {
                     tracing::debug!(connection = connection.0, "the instance did not hear why");

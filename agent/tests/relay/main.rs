@@ -251,7 +251,8 @@ fn what_cannot_work_is_said_at_the_start() {
         ..settings()
     };
     let error = start(otlp, vec![upstream()]);
-    let expected = format!("cannot listen on {stream} (OTLP over gRPC); set another address with --otlp-grpc, or `off`");
+    let expected =
+        format!("cannot listen on {stream} (OTLP over gRPC); set another address with --otlp-grpc, or `off`");
     assert_eq!(error.to_string(), expected);
     let otlp = Settings {
         otlp_http: everywhere,
