@@ -128,3 +128,28 @@ async fn the_documented_commands_do_what_they_should() {
         assert_eq!(process.ends().await.code(), Some(0));
     }
 }
+
+/// The code in a guide, by language, and the files that the tests compile or run, of which it has to be a part.
+const SHOWN: &[(&str, &[&str])] = &[
+    ("python", &["examples/python/rpc.py", "examples/python/telemetry.py"]),
+    ("rust", &["docs/rust.md"]),
+];
+
+#[test]
+fn the_guide_shows_code_that_is_run() {
+    let read = |path: &str| std::fs::read_to_string(xtask::run::root().join(path)).unwrap();
+    // Without the indentation that it has where it is run.
+    let plain = |text: &str| text.lines().map(str::trim).collect::<Vec<_>>().join("\n");
+    let guide = read("docs/instrumenting.md");
+    for (language, files) in SHOWN {
+        let sources: Vec<String> = files.iter().map(|file| plain(&read(file))).collect();
+        let begin = format!("```{language}\n");
+        let blocks = guide.split(&begin).skip(1);
+        let blocks: Vec<&str> = blocks.map(|block| block.split("```").next().unwrap()).collect();
+        assert!(!blocks.is_empty(), "{language}");
+        for block in blocks {
+            let shown = plain(block.trim());
+            assert!(sources.iter().any(|source| source.contains(&shown)), "{block}");
+        }
+    }
+}

@@ -46,20 +46,3 @@ async fn a_deadlock_told_by_logfire() {
 async fn python_tells_of_ended_spans_for_a_minute() {
     check_busy_for_a_minute(example("live", "stock")).await;
 }
-
-#[test]
-fn the_documentation_shows_what_is_run() {
-    let read = |path: &str| std::fs::read_to_string(xtask::run::root().join(path)).unwrap();
-    let lines = |text: &str| text.lines().map(str::trim).collect::<Vec<_>>().join("\n");
-    let sources = ["rpc.py", "telemetry.py"].map(|file| lines(&read(&format!("examples/python/{file}"))));
-    let docs = read("docs/instrumenting.md");
-    let blocks: Vec<String> = docs
-        .split("```python\n")
-        .skip(1)
-        .map(|block| lines(block.split("```").next().unwrap()).trim().to_owned())
-        .collect();
-    assert_eq!(blocks.len(), 5);
-    for block in blocks {
-        assert!(sources.iter().any(|source| source.contains(&block)), "{block}");
-    }
-}
