@@ -192,11 +192,15 @@ impl Sources {
             .map(|instance| self.enter(now, instance, &mut out))
             .collect();
         let source_of = |ix: crate::InstanceIx| sources.get(ix.0 as usize).copied().flatten();
+        // All of them before anything else, so that memory answers for several of them at once.
+        for finished in &finished {
+            self.recent.remember(now, finished.span_id);
+        }
         // Most follow one of the same source, which then need not be looked up.
         let mut last = None;
         for finished in finished {
             let source = source_of(finished.instance);
-            self.end(now, source, &mut last, finished, &mut out);
+            self.end(source, &mut last, finished, &mut out);
         }
         for started in started {
             let source = source_of(started.instance);
@@ -319,18 +323,17 @@ impl Sources {
         Some(source)
     }
 
-    /// Takes the end of a span. `last` is the source of the one before, and where its message is.
+    /// Takes the end of a span, which is remembered already. `last` is the source of the one before, and where its message
+    /// is.
     #[inline]
     fn end(
         &mut self,
-        now: Duration,
         source: Option<SourceNo>,
         last: &mut Option<(SourceNo, usize)>,
         finished: Finished,
         out: &mut Messages<'_>,
     ) {
         let id = finished.span_id;
-        self.recent.remember(now, id);
         if let Some(open) = self.open.remove(id) {
             self.say_finished(&open, id, finished.outcome, out);
             return;
