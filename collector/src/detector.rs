@@ -6,11 +6,13 @@
 //! ([`Alerts`]).
 //!
 //! How instances come, speak and go is in `attendance`; how deadlocks are suspected, confirmed and told in `judgement`,
-//! what is not judged yet while the graph is not exact in `putting_off`, and what is to be held against it all in `evidence`.
+//! what is not judged yet while the graph is not exact in `putting_off`, what is made of spans of which only the end is told in
+//! `endings`, and what is to be held against it all in `evidence`.
 
 mod attendance;
 #[cfg(test)]
 mod chance;
+mod endings;
 mod evidence;
 mod judgement;
 mod putting_off;
@@ -34,6 +36,7 @@ use crate::departures::Departures;
 use crate::detector::evidence::Told;
 use crate::detector::judgement::{Confirmed, Suspect};
 use crate::detector::putting_off::PuttingOff;
+use crate::ended::EndedSpans;
 use crate::instances::{ConnectionId, INSTANCES_MAX, Identity, Instances, OPEN_SET_SPANS_MAX, Presence};
 use crate::known::{self, InstanceKey, Known};
 use crate::losses::Losses;
@@ -171,6 +174,8 @@ pub(crate) struct Detector {
     graph: WaitGraph,
     instances: Instances,
     departures: Departures,
+    /// Spans of which only the end was told.
+    ended: EndedSpans,
     episodes: Episodes,
     /// Episodes that have not been confirmed, or have grown since.
     suspects: BTreeMap<EpisodeId, Suspect>,
@@ -209,6 +214,7 @@ impl Detector {
             graph: WaitGraph::new(Limits::default()),
             instances: Instances::default(),
             departures: Departures::default(),
+            ended: EndedSpans::default(),
             episodes: Episodes::default(),
             suspects: BTreeMap::new(),
             confirmed: BTreeMap::new(),

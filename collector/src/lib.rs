@@ -13,6 +13,7 @@ mod decode;
 mod departures;
 mod describe;
 mod detector;
+mod ended;
 mod http;
 mod ingest;
 mod instances;

@@ -42,6 +42,19 @@ pub enum Settled {
     PassDueAt(Duration),
 }
 
+/// What is known of a span.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mention {
+    /// Nothing.
+    Nothing,
+    /// Nothing but that another one names it, as its parent or as the handle that it runs under.
+    Named,
+    /// It is open, or should be and was refused.
+    Open,
+    /// It has ended.
+    Ended,
+}
+
 impl WaitGraph {
     /// An empty graph.
     pub fn new(limits: Limits) -> Self {
@@ -128,6 +141,16 @@ impl WaitGraph {
     pub fn span(&self, id: SpanId) -> Option<OpenSpan<'_>> {
         let slot = self.spans.open_span(id)?;
         Some(OpenSpan::new(self.spans.store(), slot))
+    }
+
+    /// What is known of a span. Takes no time, so that it may be asked of every span of which only the end was told.
+    pub fn mention(&self, id: SpanId) -> Mention {
+        self.spans.mention(id)
+    }
+
+    /// Whether a call of this conversation is open.
+    pub fn converses(&self, conversation: &str) -> bool {
+        self.spans.converses(conversation)
     }
 
     /// Whether whoever makes an open call can never proceed, as far as has been concluded. Takes no time.

@@ -88,6 +88,6 @@ pub use deadlock::{
 };
 pub use episodes::{Change, Episodes};
 pub use explain::{to_dot, to_mermaid};
-pub use graph::{Applied, OpenSpan, Settled, WaitGraph};
+pub use graph::{Applied, Mention, OpenSpan, Settled, WaitGraph};
 pub use limits::Limits;
 pub use span::{Call, Event, Handle, Hold, InstanceId, Member, Parent, Quorum, Role, Span, SpanId, TraceId, WaitGroup};

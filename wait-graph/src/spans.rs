@@ -35,6 +35,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::anomalies::Anomalies;
+use crate::graph::Mention;
 use crate::hashing::IdMap;
 use crate::limits::Limits;
 use crate::slab::Slot;
@@ -51,6 +52,7 @@ use effort::Effort;
 use ended::EndedSpans;
 use fates::Fates;
 use instances::InstanceIx;
+use record::State;
 use resources::{Remembered, Resources};
 use served::Served;
 pub(crate) use store::Store;
@@ -131,6 +133,23 @@ impl Spans {
     /// Whether every span that should be open is.
     pub(crate) fn is_complete(&self) -> bool {
         self.refused.is_empty() && self.refused_untold.is_empty()
+    }
+
+    /// What is known of a span.
+    pub(crate) fn mention(&self, id: SpanId) -> Mention {
+        match self.store.place(id).map(|slot| self.store[slot].state()) {
+            Some(State::Open) => Mention::Open,
+            Some(State::Finished | State::Lost) => Mention::Ended,
+            Some(State::Unseen) | None if self.refused.contains_key(&id) => Mention::Open,
+            Some(State::Unseen) => Mention::Named,
+            None => Mention::Nothing,
+        }
+    }
+
+    /// Whether a call of this conversation is open.
+    pub(crate) fn converses(&self, conversation: &str) -> bool {
+        let symbol = self.store.symbols.find(conversation);
+        symbol.is_some_and(|symbol| self.conversations.has_calls(symbol))
     }
 
     /// An open span.

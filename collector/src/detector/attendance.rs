@@ -7,7 +7,7 @@ use standoff_protocol::stream::{
     Batch, FromCollector, Heartbeat, PROTOCOL_VERSION, ProbeAnswer, Process, ResyncRequest, Sight, Started, Welcome,
     from_collector,
 };
-use standoff_wait_graph::{Event, InstanceId, SpanId};
+use standoff_wait_graph::{Event, InstanceId, Span, SpanId};
 
 use super::judgement::resolution;
 use super::{Detector, Effect, HOUSEKEEPING_EVERY, LOOK_EVERY, Published, Refusal};
@@ -117,6 +117,7 @@ impl Detector {
             .map(|it| (Event::Finished(SpanId(it.span_id)), resolution(it.outcome())))
             .collect();
         self.apply_all(now, &finished);
+        self.ended_all(now, id, &batch.ended);
         self.start_all(now, connection, id, batch.started);
     }
 
@@ -126,8 +127,7 @@ impl Detector {
         self.events_total += count;
         match decode::spans(id, now, spans) {
             Ok(spans) => {
-                let events: Vec<_> = spans.map(|it| (Event::Started(it), Resolution::Finished)).collect();
-                self.apply_all(now, &events);
+                self.begin_all(now, spans.collect());
                 true
             }
             Err(error) => {
@@ -137,6 +137,15 @@ impl Detector {
                 false
             }
         }
+    }
+
+    fn begin_all(&mut self, now: Duration, spans: Vec<Span>) {
+        let finish = |id| (Event::Finished(id), Resolution::Finished);
+        let mut events: Vec<_> = self.ended_before(&spans).into_iter().map(finish).collect();
+        let beginnings = self.beginnings(&spans);
+        events.extend(spans.into_iter().map(|it| (Event::Started(it), Resolution::Finished)));
+        self.apply_all(now, &events);
+        self.begun(now, beginnings);
     }
 
     pub(super) fn probe_answer(&mut self, now: Duration, connection: ConnectionId, answer: &ProbeAnswer) {
@@ -325,6 +334,7 @@ impl Detector {
         if now >= self.next_housekeeping {
             self.next_housekeeping = now + HOUSEKEEPING_EVERY;
             self.graph.expire(now);
+            self.ended.forget_old(now);
             self.forget_silent(now);
             self.tell_evidence();
             self.effects.push(Effect::Publish(Published::Stats(self.stats())));

@@ -1,5 +1,6 @@
 //! The detector with simulated instances around it, under a simulated clock.
 
+mod endings;
 mod losses;
 mod putting_off;
 mod storms;
@@ -9,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use standoff_protocol::api::{AlertState, Confirmation, Severity};
 use standoff_protocol::stream::{
-    Acceptance, AcceptanceState, Finished, Outcome, Probe, ProbeAnswer, Role, Started, from_collector,
+    Acceptance, AcceptanceState, Ended, Finished, Outcome, Probe, ProbeAnswer, Role, Started, from_collector,
 };
 
 use super::*;
@@ -164,6 +165,21 @@ impl Rig {
                 started,
                 finished,
                 ended: vec![],
+            },
+        });
+    }
+
+    /// Spans of an instance have ended of whose start it has said nothing.
+    fn ended<const N: usize>(&mut self, name: &'static str, ended: [Ended; N]) {
+        let instance = self.instances.get_mut(name).unwrap();
+        instance.batches += 1;
+        let (connection, sequence) = (instance.connection, instance.batches);
+        self.step(Input::Batch {
+            connection,
+            batch: Batch {
+                sequence,
+                ended: ended.into(),
+                ..Batch::default()
             },
         });
     }

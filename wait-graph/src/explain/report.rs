@@ -156,7 +156,7 @@ impl<'a, N: Named> Writer<'a, N> {
         let own = self
             .named
             .span(it.slot())
-            .filter(|span| span.instance == it.id().instance);
+            .filter(|span| span.instance == it.id().instance && !span.name.is_empty());
         let first = waits.first();
         let name = own.map(|span| span.name).or(first.map(|wait| &wait.name));
         let trace = own.map(|span| span.trace).or(first.map(|wait| wait.trace));

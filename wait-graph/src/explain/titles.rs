@@ -248,7 +248,7 @@ pub(super) fn service<'a>(picture: &Picture, named: &'a impl Named, task: TaskIx
         .map_or("", |service| service)
 }
 
-/// The name of a task's span; of its first call, if its own span was never reported.
+/// The name of a task's span; of its first call, if its own span was never reported, or without a name.
 pub(super) fn own_name<'a>(
     picture: &Picture,
     dead: &DeadPart,
@@ -256,7 +256,9 @@ pub(super) fn own_name<'a>(
     task: TaskNo,
 ) -> Option<&'a Arc<str>> {
     let it = picture.task(dead.tasks[task]);
-    let own = named.span(it.slot()).filter(|span| span.instance == it.id().instance);
+    let own = named
+        .span(it.slot())
+        .filter(|span| span.instance == it.id().instance && !span.name.is_empty());
     let first = || {
         let calls = dead.waits(task).map(|(_, call)| picture.wait(call.wait).call());
         calls

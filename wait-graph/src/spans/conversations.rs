@@ -54,6 +54,11 @@ impl Conversations {
         self.ambiguous
     }
 
+    /// Whether a call of it is open.
+    pub(super) fn has_calls(&self, name: Symbol) -> bool {
+        self.by_name.get(&name).is_some_and(|it| !it.calls.is_empty())
+    }
+
     /// Whether any is to be looked at again.
     pub(super) fn has_changed(&self) -> bool {
         !self.changed.is_empty()
