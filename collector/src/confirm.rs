@@ -91,6 +91,11 @@ impl Suspect {
     fn may_ask_from(&self) -> Duration {
         self.settled_at.max(self.not_before)
     }
+
+    /// Whether it has settled, and everybody who cannot be asked was heard of after that.
+    fn may_ask(&self, now: Duration, heard_at: impl Fn(InstanceId) -> Duration) -> bool {
+        now >= self.may_ask_from() && self.questions.unasked().all(|id| heard_at(id) >= self.settled_at)
+    }
 }
 
 impl Confirmations {
@@ -119,10 +124,12 @@ impl Confirmations {
         }
     }
 
-    /// The suspects of whom nobody can be asked, and that have stood for long enough.
-    pub(crate) fn settled(&self, now: Duration) -> Vec<EpisodeId> {
+    /// The suspects of whom nobody can be asked, and that have stood for long enough. `heard_at` says when somebody has last
+    /// given a sign that all that was to be told before it has been.
+    pub(crate) fn settled(&self, now: Duration, heard_at: impl Fn(InstanceId) -> Duration) -> Vec<EpisodeId> {
         let has_settled = |suspect: &Suspect| {
-            suspect.questions.rests_on_time() && suspect.unanswered.is_empty() && now >= suspect.may_ask_from()
+            let is_all = suspect.questions.rests_on_time() && suspect.unanswered.is_empty();
+            is_all && suspect.may_ask(now, &heard_at)
         };
         let suspects = self.suspects.iter().filter(|(_, suspect)| has_settled(suspect));
         suspects.map(|(episode, _)| *episode).collect()
@@ -133,12 +140,14 @@ impl Confirmations {
         self.suspects.remove(&episode);
     }
 
-    /// The probes to send now. `reachable` says which instances can be asked.
+    /// The probes to send now. `reachable` says which instances can be asked just now, `heard_at` is that of
+    /// [`Confirmations::settled`].
     pub(crate) fn probes(
         &mut self,
         now: Duration,
         probe_timeout: Duration,
         reachable: impl Fn(InstanceId) -> bool,
+        heard_at: impl Fn(InstanceId) -> Duration,
     ) -> Vec<(InstanceId, Probe)> {
         let late = self
             .in_flight
@@ -146,7 +155,7 @@ impl Confirmations {
         self.unanswered.extend(late.map(|(instance, _)| instance));
         let mut wanted: BTreeMap<InstanceId, Vec<EpisodeId>> = BTreeMap::new();
         for (episode, suspect) in &self.suspects {
-            if now >= suspect.may_ask_from() {
+            if suspect.may_ask(now, &heard_at) {
                 for instance in suspect.unanswered.keys() {
                     wanted.entry(*instance).or_default().push(*episode);
                 }

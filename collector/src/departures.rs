@@ -14,7 +14,7 @@ const NAMES_MAX: usize = 1 << 16;
 
 /// A call starts when its age says so, counted from the arrival of its report, so it seems to start later than it did by as
 /// long as the report took. One that took longer than this came from a connection that was stalled.
-const LATE_REPORT: Duration = Duration::from_secs(1);
+pub(crate) const LATE_REPORT: Duration = Duration::from_secs(1);
 
 /// Names, and when somebody last left who had served them.
 #[derive(Debug, Default)]

@@ -60,6 +60,10 @@ const HOUSEKEEPING_EVERY: Duration = Duration::from_secs(1);
 /// stopped, or starved), and what instances have said meanwhile is still to be read.
 const STALLED_AFTER: Duration = Duration::from_millis(1500);
 
+/// What cannot be asked settles anew after a gap of this part of the time that it takes to settle: that much later than it
+/// should be may be whatever comes.
+const GAPS_PER_SETTLE: u32 = 4;
+
 /// How often the processes of instances that have lost their connection are looked for on this host.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 
@@ -200,6 +204,8 @@ pub(crate) struct Detector {
     settles_at: Option<Duration>,
     putting_off: PuttingOff,
     last_step: Duration,
+    /// Since when the collector has run without a gap.
+    awake_since: Duration,
     next_housekeeping: Duration,
     next_look: Option<Duration>,
     effects: Vec<Effect>,
@@ -233,6 +239,7 @@ impl Detector {
             settles_at: None,
             putting_off: PuttingOff::default(),
             last_step: now,
+            awake_since: now,
             next_housekeeping: now + HOUSEKEEPING_EVERY,
             effects: Vec::new(),
         }
@@ -249,6 +256,10 @@ impl Detector {
             );
             self.instances.excuse(gap);
         }
+        if self.has_not_run(now, gap) {
+            self.awake_since = now;
+            self.dirty = true;
+        }
         match input {
             Input::Connected { connection, identity } => self.connected(now, connection, identity),
             Input::OpenSet {
@@ -260,7 +271,7 @@ impl Detector {
             Input::Heartbeat { connection, heartbeat } => self.heartbeat(now, connection, &heartbeat),
             Input::Heartbeats { connections } => {
                 for connection in connections {
-                    self.heard(now, connection);
+                    self.lives(now, connection);
                 }
             }
             Input::ProbeAnswer { connection, answer } => self.probe_answer(now, connection, &answer),
@@ -293,6 +304,13 @@ impl Detector {
         }
         self.probe(now);
         std::mem::take(&mut self.effects)
+    }
+
+    /// Whether the collector itself did not run when it wanted to. What would refute a suspicion may have waited.
+    fn has_not_run(&self, now: Duration, gap: Duration) -> bool {
+        let late = self.times.settle / GAPS_PER_SETTLE;
+        let wanted = || self.wake_at(now.saturating_sub(gap));
+        self.instances.has_unasked() && gap > late && now > wanted() + late
     }
 
     /// When to step next even if nothing happens.

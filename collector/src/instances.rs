@@ -44,8 +44,12 @@ pub(crate) struct Instance {
     pub(crate) last_heard: Duration,
     pub(crate) lease: Duration,
     pub(crate) losses: OfInstance,
-    /// When its mirror was last made whole.
-    pub(crate) synced_at: Duration,
+    /// When it last gave a sign of life after all that there was to say.
+    pub(crate) heartbeat_at: Duration,
+    /// Since when what it says has come without a gap.
+    pub(crate) steady_since: Duration,
+    /// Starts that were not taken in, since the library of the same process tells of them.
+    pub(crate) told_twice: u64,
     sync: Sync,
 }
 
@@ -136,13 +140,34 @@ pub(crate) struct TooLarge {
     pub(crate) spans: u64,
 }
 
+/// What a process is called however it takes part: with a library, by telemetry of its own, or both.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Name {
+    namespace: String,
+    service: String,
+    instance_id: String,
+}
+
+impl Name {
+    fn of(identity: &Identity) -> Self {
+        Self {
+            namespace: identity.namespace.clone(),
+            service: identity.service.clone(),
+            instance_id: identity.key.instance_id.clone(),
+        }
+    }
+}
+
 /// All instances.
 #[derive(Debug, Default)]
 pub(crate) struct Instances {
     by_id: BTreeMap<InstanceId, Instance>,
+    by_name: HashMap<Name, BTreeSet<InstanceId>>,
     by_key: HashMap<InstanceKey, InstanceId>,
     by_connection: HashMap<ConnectionId, InstanceId>,
     last_id: u64,
+    /// How many of them cannot be asked.
+    unasked: usize,
     /// No lease runs out before this; none at all if it is absent. It is looked at for every message, so it is only brought
     /// up to date when its time has come: leases are mostly renewed by then.
     no_expiry_before: Option<Duration>,
@@ -173,6 +198,13 @@ impl Instances {
         self.by_key.insert(identity.key.clone(), id);
         self.by_connection.insert(connection, id);
         let before = self.by_id.remove(&id);
+        if let Some(before) = &before {
+            self.forget_name(id, &before.identity);
+        }
+        self.by_name.entry(Name::of(&identity)).or_default().insert(id);
+        let is_unasked = |identity: &Identity| usize::from(identity.cannot_be_asked);
+        self.unasked -= before.as_ref().map_or(0, |it| is_unasked(&it.identity));
+        self.unasked += is_unasked(&identity);
         if let Some(old) = before.as_ref().and_then(|it| it.connection) {
             self.by_connection.remove(&old);
         }
@@ -183,12 +215,55 @@ impl Instances {
             last_heard: now,
             lease,
             losses: before.map(|it| it.losses).unwrap_or_default(),
-            synced_at: now,
+            heartbeat_at: now,
+            steady_since: now,
+            told_twice: 0,
             sync: Sync::OpenSet(BTreeSet::new()),
         };
         self.by_id.insert(id, instance);
         self.may_expire_at(now + lease);
         Ok(id)
+    }
+
+    fn forget_name(&mut self, id: InstanceId, identity: &Identity) {
+        let name = Name::of(identity);
+        if let Some(ids) = self.by_name.get_mut(&name) {
+            ids.remove(&id);
+            if ids.is_empty() {
+                self.by_name.remove(&name);
+            }
+        }
+    }
+
+    /// The others that are the same process by their names, and whether each can be asked.
+    pub(crate) fn namesakes(&self, id: InstanceId) -> impl Iterator<Item = (InstanceId, bool)> {
+        let name = self.get(id).map(|it| Name::of(&it.identity));
+        let ids = name.and_then(|name| self.by_name.get(&name)).into_iter().flatten();
+        let others = ids.copied().filter(move |other| *other != id);
+        others.map(|other| (other, self.answers(other)))
+    }
+
+    /// Who speaks for the process of somebody who cannot be asked: its library, if it has one.
+    pub(crate) fn voice_of(&self, id: InstanceId) -> Option<InstanceId> {
+        if self.answers(id) {
+            return None;
+        }
+        self.namesakes(id).filter(|(_, answers)| *answers).map(|it| it.0).max()
+    }
+
+    /// Whatever is known of an instance by its number is to be forgotten: it has another one from now on.
+    pub(crate) fn renumber(&mut self, id: InstanceId) -> Option<InstanceId> {
+        let instance = self.by_id.remove(&id)?;
+        self.forget_name(id, &instance.identity);
+        self.last_id += 1;
+        let id = InstanceId(self.last_id);
+        self.by_name.entry(Name::of(&instance.identity)).or_default().insert(id);
+        self.by_key.insert(instance.identity.key.clone(), id);
+        if let Some(connection) = instance.connection {
+            self.by_connection.insert(connection, id);
+        }
+        self.by_id.insert(id, instance);
+        Some(id)
     }
 
     /// The instance, which was silent, is heard of at `now`.
@@ -216,6 +291,8 @@ impl Instances {
     pub(crate) fn remove(&mut self, id: InstanceId) -> Option<Instance> {
         let instance = self.by_id.remove(&id)?;
         self.by_key.remove(&instance.identity.key);
+        self.forget_name(id, &instance.identity);
+        self.unasked -= usize::from(instance.identity.cannot_be_asked);
         if let Some(connection) = instance.connection {
             self.by_connection.remove(&connection);
         }
@@ -242,6 +319,16 @@ impl Instances {
     /// Whether an instance can be asked anything. One that is gone could be before.
     pub(crate) fn answers(&self, id: InstanceId) -> bool {
         self.get(id).is_none_or(|it| !it.identity.cannot_be_asked)
+    }
+
+    /// When an instance last gave a sign of life after all that there was to say.
+    pub(crate) fn heartbeat_at(&self, id: InstanceId) -> Duration {
+        self.get(id).map_or(Duration::ZERO, |it| it.heartbeat_at)
+    }
+
+    /// Whether there is anybody who cannot be asked.
+    pub(crate) fn has_unasked(&self) -> bool {
+        self.unasked > 0
     }
 
     /// All of them, oldest first.

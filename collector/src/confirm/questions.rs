@@ -47,7 +47,13 @@ pub(super) struct Part<'a> {
 
 impl Questions {
     /// What to ask about a deadlock. `answers` says of an instance whether it can be asked at all.
-    pub(crate) fn about(deadlock: &Deadlock, graph: &WaitGraph, answers: impl Fn(InstanceId) -> bool) -> Self {
+    /// Of who cannot be asked it is told up to `settle` late what he has begun.
+    pub(crate) fn about(
+        deadlock: &Deadlock,
+        graph: &WaitGraph,
+        settle: Duration,
+        answers: impl Fn(InstanceId) -> bool,
+    ) -> Self {
         let mut questions = Self::default();
         for id in deadlock.spans() {
             if let Some(span) = graph.span(id)
@@ -61,10 +67,16 @@ impl Questions {
         let waits = deadlock.core.iter().flat_map(|task| &task.waits);
         for wait in waits.filter(|wait| wait.in_core && wait.state == CallState::Queued) {
             let Some(target) = &wait.target else { continue };
+            let caller = graph.span(wait.call).map(|span| span.instance());
+            let late = if caller.is_none_or(&answers) {
+                Duration::ZERO
+            } else {
+                settle
+            };
             let accepted = Arc::new(Accepted {
                 stand_ins: graph.stand_ins(wait.call),
                 conversation: graph.span(wait.call).and_then(|span| span.conversation().cloned()),
-                started_at: wait.started_at,
+                started_at: wait.started_at.saturating_sub(late),
             });
             for server in servers.entry(target).or_insert_with(|| graph.servers(target)) {
                 if let Some(questions) = questions.to(*server, &answers) {

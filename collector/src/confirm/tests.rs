@@ -57,7 +57,10 @@ fn yes(probe: &Probe) -> ProbeAnswer {
 }
 
 fn send(confirmations: &mut Confirmations, now: Duration) -> BTreeMap<InstanceId, Probe> {
-    confirmations.probes(now, TIMEOUT, |_| true).into_iter().collect()
+    confirmations
+        .probes(now, TIMEOUT, |_| true, |_| Duration::MAX)
+        .into_iter()
+        .collect()
 }
 
 #[test]
@@ -245,7 +248,10 @@ fn one_no_to_any_part_refutes_and_all_is_asked_again() {
 #[test]
 fn whoever_cannot_be_reached_keeps_the_suspect_a_suspect() {
     let mut confirmations = watched(1);
-    let probes: BTreeMap<_, _> = confirmations.probes(ms(0), TIMEOUT, |it| it == A).into_iter().collect();
+    let probes: BTreeMap<_, _> = confirmations
+        .probes(ms(0), TIMEOUT, |it| it == A, |_| Duration::MAX)
+        .into_iter()
+        .collect();
     assert_eq!(probes.keys().copied().collect::<Vec<_>>(), [A]);
     assert_eq!(confirmations.answer(ms(1), TIMEOUT, A, &yes(&probes[&A])), []);
     let later = send(&mut confirmations, ms(1000));

@@ -4,13 +4,13 @@ use std::time::Duration;
 
 use standoff_protocol::api::{LossCause, Resolution};
 use standoff_protocol::stream::{
-    Batch, FromCollector, Heartbeat, PROTOCOL_VERSION, ProbeAnswer, Process, ResyncRequest, Sight, Started, Welcome,
-    from_collector,
+    Batch, Finished, FromCollector, Heartbeat, Outcome, PROTOCOL_VERSION, ProbeAnswer, Process, ResyncRequest, Sight,
+    Started, Welcome, check_ended, from_collector,
 };
-use standoff_wait_graph::{Event, InstanceId, Span, SpanId};
+use standoff_wait_graph::{Event, InstanceId, Role, Span, SpanId};
 
 use super::judgement::resolution;
-use super::{Detector, Effect, HOUSEKEEPING_EVERY, LOOK_EVERY, Published, Refusal};
+use super::{Detector, Effect, GAPS_PER_SETTLE, HOUSEKEEPING_EVERY, LOOK_EVERY, Published, Refusal};
 use crate::confirm::Verdict;
 use crate::decode;
 use crate::describe;
@@ -54,6 +54,7 @@ impl Detector {
         self.graph.describe_instance(id, service);
         self.effects.extend(joined.map(Effect::Remember));
         self.sync_changed(id);
+        self.quiet_twins(now, id);
         let heartbeat_ms = u32::try_from(self.times.heartbeat.as_millis()).unwrap_or(u32::MAX);
         self.send(
             connection,
@@ -64,8 +65,40 @@ impl Detector {
         );
     }
 
+    /// A library tells of its process all that there is, so what the process tells besides of its open spans does not count.
+    fn quiet_twins(&mut self, now: Duration, id: InstanceId) {
+        if !self.instances.answers(id) {
+            return;
+        }
+        let twins = self.instances.namesakes(id).filter(|(_, answers)| !answers);
+        for twin in twins.map(|it| it.0).collect::<Vec<_>>() {
+            if self.graph.open_spans(twin).is_empty() && self.graph.served_by(twin).is_empty() {
+                continue;
+            }
+            self.apply(now, &Event::InstanceGone(twin), Resolution::InstanceLost);
+            if let Some(again) = self.instances.renumber(twin)
+                && let Some(instance) = self.instances.get(again)
+            {
+                let service = instance.identity.service.as_str().into();
+                self.graph.describe_instance(again, service);
+            }
+        }
+    }
+
+    /// The spans that count of those that an instance says have started.
+    fn counted(&mut self, id: InstanceId, spans: Vec<Started>) -> Vec<Started> {
+        if self.instances.voice_of(id).is_none() {
+            return spans;
+        }
+        if let Some(instance) = self.instances.get_mut(id) {
+            instance.told_twice += spans.len() as u64;
+        }
+        vec![]
+    }
+
     pub(super) fn open_set(&mut self, now: Duration, connection: ConnectionId, spans: Vec<Started>, complete: bool) {
         let Some(id) = self.heard(now, connection) else { return };
+        let spans = self.counted(id, spans);
         let named: Vec<SpanId> = spans.iter().map(|it| SpanId(it.span_id)).collect();
         if !self.start_all(now, connection, id, spans) {
             return;
@@ -81,7 +114,7 @@ impl Detector {
                 return self.refuse(now, connection, Refusal::OpenSetTooLarge);
             }
         };
-        instance.synced_at = now;
+        instance.steady_since = now;
         let key = instance.identity.key.clone();
         self.sync_changed(id);
         for span in self.graph.open_spans(id) {
@@ -111,14 +144,23 @@ impl Detector {
             self.sync_changed(id);
             self.send(connection, from_collector::Message::ResyncRequest(ResyncRequest {}));
         }
+        if let Err(error) = check_ended(&batch.ended) {
+            self.lost(id, LossCause::Malformed, batch.ended.len() as u64);
+            return self.refuse(now, connection, error.into());
+        }
         self.events_total += batch.finished.len() as u64;
-        let finished = batch.finished.iter();
+        let finished = batch.finished.iter().filter(|it| !self.outlives_its_news(it));
         let finished: Vec<(Event, Resolution)> = finished
             .map(|it| (Event::Finished(SpanId(it.span_id)), resolution(it.outcome())))
             .collect();
         self.apply_all(now, &finished);
-        self.ended_all(now, id, &batch.ended);
-        self.start_all(now, connection, id, batch.started);
+        // Whoever can be asked says of all that matters when it starts.
+        if !self.instances.answers(id) {
+            let process = self.instances.voice_of(id).unwrap_or(id);
+            self.ended_all(now, process, &batch.ended);
+        }
+        let started = self.counted(id, batch.started);
+        self.start_all(now, connection, id, started);
     }
 
     /// Takes in spans that have started. Refuses the connection, and says so, if one cannot be accepted.
@@ -137,6 +179,13 @@ impl Detector {
                 false
             }
         }
+    }
+
+    /// Nobody has spoken of a member for long. That does not make its pool smaller: how many units there are would be unknown,
+    /// and to count it as there hides as much.
+    fn outlives_its_news(&self, finished: &Finished) -> bool {
+        let span = || self.graph.span(SpanId(finished.span_id));
+        finished.outcome() == Outcome::Expired && span().is_some_and(|span| matches!(span.role(), Role::Member(_)))
     }
 
     fn begin_all(&mut self, now: Duration, spans: Vec<Span>) {
@@ -191,9 +240,18 @@ impl Detector {
     }
 
     pub(super) fn heartbeat(&mut self, now: Duration, connection: ConnectionId, heartbeat: &Heartbeat) {
-        if let Some(instance) = self.heard(now, connection).and_then(|id| self.instances.get_mut(id)) {
+        if let Some(instance) = self.lives(now, connection).and_then(|id| self.instances.get_mut(id)) {
             self.losses.heard(&mut instance.losses, heartbeat);
         }
+    }
+
+    /// An instance gives a sign of life, after all that there was to say of it.
+    pub(super) fn lives(&mut self, now: Duration, connection: ConnectionId) -> Option<InstanceId> {
+        let id = self.heard(now, connection)?;
+        if let Some(instance) = self.instances.get_mut(id) {
+            instance.heartbeat_at = now;
+        }
+        Some(id)
     }
 
     /// A message could not even be read, so nobody knows what was in it.
@@ -216,8 +274,17 @@ impl Detector {
     pub(super) fn heard(&mut self, now: Duration, connection: ConnectionId) -> Option<InstanceId> {
         let id = self.instances.of(connection)?;
         let instance = self.instances.get_mut(id)?;
+        let longest_gap = self.times.heartbeat + self.times.settle / GAPS_PER_SETTLE;
+        let is_steady = now <= instance.last_heard + longest_gap;
         instance.last_heard = now;
-        if instance.is_synced() {
+        if !is_steady {
+            instance.steady_since = now;
+        }
+        let is_synced = instance.is_synced();
+        if !is_steady {
+            self.sync_changed(id);
+        }
+        if is_synced {
             self.believe(now, id);
         }
         Some(id)
@@ -287,7 +354,11 @@ impl Detector {
         self.departures.leave(now, self.graph.served_by(id));
         self.apply(now, &Event::InstanceGone(id), Resolution::InstanceLost);
         if let Some(instance) = self.instances.remove(id) {
-            tracing::info!(instance = instance.identity.key.instance_id, "instance is gone");
+            tracing::info!(
+                instance = instance.identity.key.instance_id,
+                told_twice = instance.told_twice,
+                "instance is gone"
+            );
             self.confirmations.disconnected(id);
             self.losses.leaves(&instance.identity.key, instance.losses);
             self.awaited.remove(&instance.identity.key);

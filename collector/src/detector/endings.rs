@@ -67,7 +67,7 @@ impl Detector {
         self.events_total += ended.len() as u64;
         for together in ended.chunks(TOGETHER) {
             self.ended.look_ahead(together.iter().map(|it| SpanId(it.span_id)));
-            for it in together.iter().filter(|it| it.span_id != 0) {
+            for it in together {
                 self.ended(now, instance, it);
             }
         }

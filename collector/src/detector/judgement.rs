@@ -11,6 +11,7 @@ use standoff_wait_graph::{CallState, Change, DeadTask, DeadWait, Deadlock, Event
 use super::{Detector, EXPLAINED_SPACING, EXPLAINED_TASKS, Effect, Published, START_SETTLE};
 use crate::alerts::EpisodeId;
 use crate::confirm::Questions;
+use crate::departures::LATE_REPORT;
 use crate::describe;
 use crate::instances::{Instances, Presence};
 
@@ -124,7 +125,8 @@ impl Detector {
                 continue;
             }
             let instances = &self.instances;
-            let questions = Questions::about(&suspect.deadlock, &self.graph, |id| instances.answers(id));
+            let answers = |id| instances.answers(id);
+            let questions = Questions::about(&suspect.deadlock, &self.graph, self.times.settle, answers);
             let settled_at = self
                 .settled_at(suspect)
                 .max(self.settled_unasked_at(suspect, &questions));
@@ -141,11 +143,27 @@ impl Detector {
             let is_open_question = |wait: &&DeadWait| {
                 wait.state == CallState::Queued
                     && confirmed.is_none_or(|it| !it.waits.contains(&wait.call))
-                    && self.departures.may_have_accepted(wait)
+                    && (self.departures.may_have_accepted(wait) || self.may_have_ended_unheard(wait))
             };
             doubtful.extend(suspect.deadlock.waits().filter(is_open_question).map(|wait| wait.call));
         }
         doubtful
+    }
+
+    /// Whether somebody who cannot be asked may have answered a call before the collector was started again, and was there to
+    /// hear of it.
+    fn may_have_ended_unheard(&self, wait: &DeadWait) -> bool {
+        let is_old = self.remembers && wait.started_at <= self.started_at + LATE_REPORT;
+        let servers = wait
+            .target
+            .as_deref()
+            .filter(|_| is_old && self.instances.has_unasked());
+        servers.is_some_and(|target| {
+            self.graph
+                .servers(target)
+                .into_iter()
+                .any(|id| !self.instances.answers(id))
+        })
     }
 
     fn compare(&mut self, now: Duration, ends_as: Resolution) {
@@ -211,7 +229,13 @@ impl Detector {
         if !self.awaited.is_empty() {
             return Duration::MAX;
         }
-        let settled = suspect.since + self.times.pool_settle;
+        // Of a member of somebody who cannot be asked it is told later.
+        let settle = if self.instances.has_unasked() {
+            self.times.settle
+        } else {
+            Duration::ZERO
+        };
+        let settled = suspect.since + self.times.pool_settle.max(settle);
         if self.remembers {
             settled
         } else {
@@ -226,7 +250,7 @@ impl Detector {
         unasked
             .try_fold(Duration::ZERO, |settled_at, instance| {
                 let instance = instance.filter(|it| it.is_synced())?;
-                let stands_since = suspect.since.max(instance.synced_at);
+                let stands_since = suspect.since.max(instance.steady_since).max(self.awake_since);
                 Some(settled_at.max(stands_since + self.times.settle))
             })
             .unwrap_or(Duration::MAX)
@@ -234,7 +258,7 @@ impl Detector {
 
     /// Fires what nobody can be asked about, once it has stood for long enough.
     fn fire_settled(&mut self, now: Duration) {
-        if self.confirmations.settled(now).is_empty() {
+        if self.settled(now).is_empty() {
             return;
         }
         // Whatever has come by now must be in the graph's verdict first.
@@ -244,16 +268,24 @@ impl Detector {
         if self.graph.is_behind() {
             return;
         }
-        for episode in self.confirmations.settled(now) {
+        for episode in self.settled(now) {
             self.fire(now, episode);
         }
+    }
+
+    fn settled(&self, now: Duration) -> Vec<EpisodeId> {
+        self.confirmations.settled(now, |id| self.instances.heartbeat_at(id))
     }
 
     pub(super) fn probe(&mut self, now: Duration) {
         self.fire_settled(now);
         let instances = &self.instances;
         let reachable = |id| instances.get(id).is_some_and(|it| it.is_synced());
-        for (id, probe) in self.confirmations.probes(now, self.times.probe_timeout, reachable) {
+        let heard_at = |id| instances.heartbeat_at(id);
+        let probes = self
+            .confirmations
+            .probes(now, self.times.probe_timeout, reachable, heard_at);
+        for (id, probe) in probes {
             if let Some(connection) = self.instances.get(id).and_then(|it| it.connection) {
                 self.send(connection, from_collector::Message::Probe(probe));
             }

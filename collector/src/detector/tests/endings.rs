@@ -208,6 +208,7 @@ fn a_handler_has_not_answered_what_it_has_caused_in_its_conversation() {
 #[test]
 fn ordinary_spans_concern_nobody_and_the_graph_hears_of_none() {
     let mut rig = Rig::new();
+    rig.pass(ms(2000));
     closed(&mut rig);
     the_call(&mut rig);
     let (open, anomalies) = (rig.detector.graph.open_span_count(), rig.detector.graph.anomalies());
