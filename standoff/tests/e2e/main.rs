@@ -8,6 +8,7 @@ mod docs;
 mod faults;
 mod foreign;
 mod helpers;
+mod node;
 mod otlp;
 mod python;
 mod relay;

@@ -5,7 +5,7 @@ use std::process::Command;
 use crate::foreign::{Ground, Role, check_busy_for_a_minute, check_deadlock};
 
 /// The example, with the libraries of one environment.
-fn example(environment: &str, telemetry: &str) -> impl Fn(&Ground, Role<'_>) -> Command {
+pub(crate) fn example(environment: &str, telemetry: &str) -> impl Fn(&Ground, Role<'_>) -> Command {
     let python = xtask::python::environments()
         .unwrap()
         .join(environment)
