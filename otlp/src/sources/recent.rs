@@ -83,8 +83,8 @@ impl Recent {
         }
         if self.ended == 0 {
             self.buckets = Vec::new();
-        } else if self.ended < self.buckets.len() * TOGETHER / SHRINK_AT {
-            self.resize((self.buckets.len() / 2).max(BUCKETS_MIN));
+        } else if self.ended < self.buckets.len() * TOGETHER / SHRINK_AT && self.buckets.len() > BUCKETS_MIN {
+            self.halve();
         }
         (self.ended, self.since) = (0, now);
     }
@@ -104,14 +104,15 @@ impl Recent {
         if self.buckets.is_empty() {
             self.buckets = vec![Bucket::default(); BUCKETS_MIN];
         } else if now < self.since.saturating_add(REMEMBERED) && self.buckets.len() < BUCKETS_MAX {
-            self.resize(self.buckets.len() * 2);
+            self.double();
             return;
         }
         (self.ended, self.since) = (0, now);
     }
 
-    fn resize(&mut self, buckets: usize) {
-        let old = std::mem::replace(&mut self.buckets, vec![Bucket::default(); buckets]);
+    fn double(&mut self) {
+        let buckets = vec![Bucket::default(); self.buckets.len() * 2];
+        let old = std::mem::replace(&mut self.buckets, buckets);
         // The oldest first, so that the latest of each is first again.
         for id in old.into_iter().flat_map(|bucket| bucket.0.into_iter().rev()) {
             let place = self.place(id);
@@ -121,5 +122,98 @@ impl Recent {
                 bucket.push(id);
             }
         }
+    }
+
+    /// Puts each bucket of the second half together with the one of the first half that takes its place.
+    fn halve(&mut self) {
+        let (first, second) = self.buckets.split_at(self.buckets.len() / 2);
+        let halves = first.iter().zip(second).map(|(one, other)| {
+            let mut both = Bucket::default();
+            // In turns, since nobody knows which of them are older: the latest of each are kept.
+            let in_turns = one.0.iter().zip(&other.0).flat_map(|(one, other)| [*one, *other]);
+            for (place, id) in both.0.iter_mut().zip(in_turns.filter(|id| *id != 0)) {
+                *place = id;
+            }
+            both
+        });
+        self.buckets = halves.collect();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn recent() -> Recent {
+        Recent::new(IdHashes::new(7))
+    }
+
+    /// Remembers so many ids, spread over a time, and answers when that is over.
+    fn remember(recent: &mut Recent, ids: std::ops::Range<u64>, from: Duration, over: Duration) -> Duration {
+        let count = u32::try_from(ids.end - ids.start).unwrap();
+        for (place, id) in (0..count).zip(ids) {
+            recent.remember(from + over * place / count, id);
+        }
+        from + over
+    }
+
+    /// How many of them are not known.
+    fn unknown(recent: &Recent, ids: std::ops::Range<u64>) -> usize {
+        ids.filter(|id| !recent.contains(*id)).count()
+    }
+
+    #[test]
+    fn what_has_ended_within_a_minute_is_known() {
+        let mut recent = recent();
+        assert!(!recent.contains(1));
+        let mut now = Duration::from_secs(1000);
+        for minute in 0..4 {
+            let first = 1 + minute * 50_000;
+            now = remember(
+                &mut recent,
+                first..first + 50_000,
+                now,
+                REMEMBERED - Duration::from_nanos(1),
+            );
+            recent.forget_old(now);
+            assert!(
+                unknown(&recent, first..first + 50_000) <= 50,
+                "a bucket in thousands runs over"
+            );
+        }
+        assert_eq!(unknown(&recent, 1_000_000..1_001_000), 1000, "and nothing else");
+    }
+
+    #[test]
+    fn the_latest_are_known_however_many_end() {
+        let mut recent = recent();
+        remember(&mut recent, 1..2_000_001, Duration::ZERO, REMEMBERED);
+        assert_eq!(recent.buckets.len(), BUCKETS_MAX);
+        assert!(unknown(&recent, 1_900_001..2_000_001) <= 20);
+        let long_ago = unknown(&recent, 1..100_001);
+        assert!(long_ago > 90_000, "{long_ago}");
+    }
+
+    #[test]
+    fn room_that_is_not_needed_is_given_back() {
+        let mut recent = recent();
+        let mut now = remember(&mut recent, 1..100_001, Duration::ZERO, REMEMBERED);
+        assert!(recent.buckets.len() > 10_000);
+        let mut last = 0..0;
+        for minute in 0..20 {
+            last = 200_000 + 10 * minute..200_010 + 10 * minute;
+            now = remember(&mut recent, last.clone(), now, REMEMBERED);
+            recent.forget_old(now);
+            assert_eq!(
+                unknown(&recent, last.clone()),
+                0,
+                "what is younger than a minute moves along"
+            );
+        }
+        assert_eq!(recent.buckets.len(), BUCKETS_MIN);
+        recent.forget_old(now + REMEMBERED - Duration::from_nanos(1));
+        assert_eq!(unknown(&recent, last), 0);
+        recent.forget_old(now + REMEMBERED);
+        assert_eq!((recent.buckets.capacity(), recent.next_due()), (0, None));
     }
 }
