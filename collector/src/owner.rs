@@ -327,7 +327,12 @@ impl<S: Surroundings> Work<S> {
                 }
             }
             Effect::Refuse(connection, refusal) => {
-                tracing::warn!(connection = connection.0, %refusal, "connection refused");
+                if let Some(Outbox::Nobody { .. }) = self.connections.get(&connection) {
+                    // It may be heard of many times a second. How often is counted.
+                    tracing::debug!(connection = connection.0, %refusal, "source of OTLP refused");
+                } else {
+                    tracing::warn!(connection = connection.0, %refusal, "connection refused");
+                }
                 self.end(connection, status(&refusal));
             }
             Effect::Look(instance, process) => {

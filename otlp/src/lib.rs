@@ -62,6 +62,7 @@ mod keys;
 pub mod limits;
 mod partial;
 mod protobuf;
+mod pulse;
 mod receiver;
 mod resource;
 mod signal;
@@ -73,6 +74,7 @@ mod wire;
 
 pub use collect::Decoded;
 pub use decode::{DecodeError, Format, logs, traces};
+pub use pulse::Pulse;
 pub use receiver::{Counts, Receiver, Settings};
 pub use signal::{Batch, Code, Finished, Instance, InstanceIx, Source, Started};
 pub use sources::{OPEN_SPANS_MAX, REMEMBERED_BYTES_MAX, SOURCES_MAX, Said, SourceCounts, SourceNo, Sources, Times};

@@ -5,17 +5,15 @@
 //! connection and numbers; here it gets its turn, and its signs of life.
 
 mod feed;
-mod pulse;
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use standoff_otlp::{Batch, Counts, Receiver, SourceCounts};
+use standoff_otlp::{Batch, Counts, Pulse, Receiver, SourceCounts};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
 use self::feed::Feed;
-use self::pulse::Pulse;
 use super::owner::{Message, Owner, ShuttingDown};
 
 /// Requests that have been read and wait to be taken: as many exporters that send at the same time. The memory for them is

@@ -10,7 +10,7 @@ use std::hash::{BuildHasher, Hasher, RandomState};
 use std::sync::Arc;
 use std::time::Duration;
 
-use standoff_otlp::{Batch, Receiver};
+use standoff_otlp::{Batch, Pulse, Receiver};
 use tokio::sync::{Semaphore, mpsc};
 use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
@@ -80,6 +80,7 @@ impl Otlp {
     async fn pass_on(&mut self) -> Result<(), ShuttingDown> {
         let mut beats = tokio::time::interval(self.beat);
         beats.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut pulse = Pulse::new(self.clock.now(), self.beat);
         let mut requests = Vec::with_capacity(TAKEN_AT_ONCE);
         loop {
             let expiry = self.feed.next_expiry().map(|at| self.clock.instant(at));
@@ -92,7 +93,9 @@ impl Otlp {
                         self.take(&mut requests).await?;
                     }
                     self.expire().await?;
-                    self.beat().await?;
+                    if pulse.beats(self.clock.now()) {
+                        self.beat().await?;
+                    }
                 }
                 _ = self.requests.recv_many(&mut requests, TAKEN_AT_ONCE) => self.take(&mut requests).await?,
                 () = until(expiry) => self.expire().await?,

@@ -133,7 +133,8 @@ impl Feed {
         let identity = match hello::identity(hello) {
             Ok(identity) => identity,
             Err(status) => {
-                tracing::warn!(%status, "source of OTLP refused");
+                // It may be heard of many times a second. How often is counted.
+                tracing::debug!(%status, "source of OTLP refused");
                 messages.push(Message::Input(Input::Refused));
                 return;
             }

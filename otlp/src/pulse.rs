@@ -1,19 +1,22 @@
-//! When signs of life are given.
+//! When a receiver gives signs of life of its sources.
 
 use std::time::Duration;
 
-/// A sign of life says that nothing that came before it is still to be told. After the relay itself did not run for a while,
-/// what was sent to it meanwhile is still to be read, so the sign of life that would come first is left out: until the next
-/// one there is time for that.
+/// When to say of all sources that they are there.
+///
+/// That says, too, that nothing that came before it is still to be told. After the receiver itself did not run for a while, what
+/// was sent to it meanwhile is still to be read, so the sign of life that would come first is left out: until the next one
+/// there is time for that.
 #[derive(Debug)]
-pub(super) struct Pulse {
+pub struct Pulse {
     every: Duration,
     last: Duration,
     has_skipped: bool,
 }
 
 impl Pulse {
-    pub(super) fn new(now: Duration, every: Duration) -> Self {
+    /// Begins at `now`, with a sign of life each `every`.
+    pub fn new(now: Duration, every: Duration) -> Self {
         Self {
             every,
             last: now,
@@ -21,9 +24,9 @@ impl Pulse {
         }
     }
 
-    /// It is time for one. Returns whether it may be given. Never left out are two in a row: where everything is slow all the
+    /// It is time for one, at `now`. Returns whether it may be given. Never left out are two in a row: where everything is slow all the
     /// time, nobody is silent for that.
-    pub(super) fn beats(&mut self, now: Duration) -> bool {
+    pub fn beats(&mut self, now: Duration) -> bool {
         let is_late = now >= self.last + 2 * self.every;
         self.last = now;
         self.has_skipped = is_late && !self.has_skipped;
