@@ -4,20 +4,23 @@
 //! as can be, for spans without dialects; dialects have tests of their own.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_proto::tonic::trace::v1::Span;
 use prost::Message as _;
 use standoff_otlp::limits::SPANS_PER_REQUEST_MAX;
-use standoff_otlp::{DecodeError, Decoded, Format, logs, traces};
+use standoff_otlp::{DecodeError, Decoded, Format, Said, Sources, Times, logs, traces};
+use standoff_protocol::stream::{MESSAGE_BYTES_MAX, TEXT_BYTES_MAX, check_ended, check_spans};
 
 /// Any bytes as traces in protobuf.
 pub(crate) fn protobuf_traces(bytes: &[u8]) {
     let ours = traces(bytes, Format::Protobuf);
     if let Ok(reference) = ExportTraceServiceRequest::decode(bytes) {
-        agree(&reference, &ours.expect("the reference accepts it"));
+        agree(&reference, ours.as_ref().expect("the reference accepts it"));
     }
+    pass_on(ours);
 }
 
 /// Any bytes as traces in JSON.
@@ -25,11 +28,42 @@ pub(crate) fn json_traces(bytes: &[u8]) {
     let ours = traces(bytes, Format::Json);
     // It takes more ids than there are, and so do we: those spans are rejected, by both counts.
     if let Ok(reference) = serde_json::from_slice::<ExportTraceServiceRequest>(bytes) {
-        match ours {
-            Ok(ours) => agree(&reference, &ours),
-            Err(error) => assert!(is_message_as_list(&error), "the reference accepts it: {error}"),
+        match &ours {
+            Ok(ours) => agree(&reference, ours),
+            Err(error) => assert!(is_message_as_list(error), "the reference accepts it: {error}"),
         }
     }
+    pass_on(ours);
+}
+
+/// What is passed on of any request is as the native stream has it.
+fn pass_on(decoded: Result<Decoded, DecodeError>) {
+    let Ok(decoded) = decoded else {
+        return;
+    };
+    let mut said = Vec::new();
+    let (now, unix_now) = (Duration::from_secs(1), Duration::from_secs(1_795_247_863));
+    let mut sources = Sources::new(Times::default(), 7);
+    sources.take(now, unix_now, decoded.batch, &mut said);
+    let mut open = sources.counts().open;
+    for said in said {
+        match said {
+            Said::Came { hello, .. } => {
+                let instance = hello.instance.expect("a hello names an instance");
+                let names = [instance.instance_id, instance.service_name, instance.service_namespace];
+                assert!(!names[0].is_empty() && names.iter().all(|name| name.len() <= TEXT_BYTES_MAX));
+            }
+            Said::Batch { batch, .. } => {
+                assert_eq!(check_spans(&batch.started), Ok(()));
+                assert_eq!(check_ended(&batch.ended), Ok(()));
+                assert!(batch.finished.is_empty(), "nothing was open before");
+                assert!(batch.encoded_len() <= MESSAGE_BYTES_MAX);
+                open -= batch.started.len() as u64;
+            }
+            Said::Left { source } => unreachable!("{source:?} has just come"),
+        }
+    }
+    assert_eq!(open, 0, "each was said once");
 }
 
 /// Whether a list stood where a message belongs. The reference takes it for the message's fields in their order, which is
@@ -42,9 +76,10 @@ fn is_message_as_list(error: &DecodeError) -> bool {
 pub(crate) fn partial_spans(bytes: &[u8]) {
     let ours = logs(bytes, Format::Protobuf);
     if ExportLogsServiceRequest::decode(bytes).is_ok() {
-        ours.expect("the reference accepts it");
+        ours.as_ref().expect("the reference accepts it");
     }
-    drop(logs(bytes, Format::Json));
+    pass_on(ours);
+    pass_on(logs(bytes, Format::Json));
     for event in ["heartbeat", "stop"] {
         let decoded = logs(&record(event, bytes), Format::Protobuf).expect("a record is one whatever its body");
         let signals = decoded.batch.started.len() + decoded.batch.finished.len();
@@ -53,6 +88,7 @@ pub(crate) fn partial_spans(bytes: &[u8]) {
             event == "heartbeat" || decoded.batch.started.is_empty(),
             "it has stopped"
         );
+        pass_on(Ok(decoded));
     }
 }
 
