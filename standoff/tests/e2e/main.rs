@@ -12,6 +12,7 @@ mod node;
 mod otlp;
 mod python;
 mod relay;
+mod relay_otlp;
 mod scripts;
 mod services;
 mod soak;

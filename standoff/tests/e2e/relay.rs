@@ -11,25 +11,33 @@ use crate::support::{Collector, Running, eventually, free_address, signal, stand
 use opentelemetry::Context;
 use standoff_agent::OpenSpan;
 
-struct Relay {
-    process: Running,
+pub(crate) struct Relay {
+    pub(crate) process: Running,
     stream: SocketAddr,
     http: SocketAddr,
+    otlp: SocketAddr,
     upstreams: String,
 }
 
 impl Relay {
-    async fn start(collectors: &[&Collector]) -> Self {
+    pub(crate) async fn start(collectors: &[&Collector]) -> Self {
         let upstreams: Vec<String> = collectors.iter().map(|it| it.upstream()).collect();
-        let (stream, http, upstreams) = (free_address(), free_address(), upstreams.join(","));
+        let [stream, http, otlp] = [free_address(), free_address(), free_address()];
+        let upstreams = upstreams.join(",");
         let relay = Self {
-            process: spawn(stream, http, &upstreams),
+            process: spawn([stream, http, otlp], &upstreams),
             stream,
             http,
+            otlp,
             upstreams,
         };
         relay.process.logs(&["relay listens"]).await;
         relay
+    }
+
+    /// Where OTLP is received.
+    pub(crate) fn otlp_url(&self) -> String {
+        format!("http://{}/v1/traces", self.otlp)
     }
 
     /// Where services report.
@@ -37,13 +45,13 @@ impl Relay {
         format!("http://{}", self.stream)
     }
 
-    async fn start_again(&mut self) {
-        self.process = spawn(self.stream, self.http, &self.upstreams);
+    pub(crate) async fn start_again(&mut self) {
+        self.process = spawn([self.stream, self.http, self.otlp], &self.upstreams);
         self.process.logs(&["relay listens"]).await;
     }
 
     /// Waits until its status page is so.
-    async fn status(&self, what: &str, is: impl Fn(&serde_json::Value) -> bool) {
+    pub(crate) async fn status(&self, what: &str, is: impl Fn(&serde_json::Value) -> bool) {
         let url = format!("http://{}/status", self.http);
         eventually(what, async || {
             let answer = reqwest::get(&url).await.unwrap().text().await.unwrap();
@@ -53,14 +61,16 @@ impl Relay {
     }
 }
 
-fn spawn(stream: SocketAddr, http: SocketAddr, upstreams: &str) -> Running {
-    let (stream, http) = (stream.to_string(), http.to_string());
+fn spawn(addresses: [SocketAddr; 3], upstreams: &str) -> Running {
+    let [stream, http, otlp] = addresses.map(|it| it.to_string());
     let args = [
         "agent",
         "--stream",
         &stream,
         "--http",
         &http,
+        "--otlp-http",
+        &otlp,
         "--upstream",
         upstreams,
         "--log",
