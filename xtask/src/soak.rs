@@ -99,7 +99,8 @@ const STEPS: &[Step] = &[
         ],
         env: &[("STANDOFF_PLAYS", "20000")],
     },
-    // Library, relay and collector under a faulty network, on so many scripts a round. It says what went wrong.
+    // Library, relay and collector under a faulty network, on so many scripts a round, and as many with foreign services
+    // that are heard of in time, and too late. It says what went wrong, and how often what was told was not so.
     Step {
         name: "whole",
         command: &[

@@ -159,7 +159,9 @@ impl Whole {
     }
 
     fn of(seed: u64, plan: Plan, mut random: Random) -> Self {
-        let world = World::new(&plan.script, plan.settings.clone(), START, plan.style, random.fork());
+        // Foreign services are heard of late, also when they come, and nobody waits for those whom he has never heard of.
+        let from = START + plan.abroad.as_ref().map_or(Duration::ZERO, |it| it.exporting.within);
+        let world = World::new(&plan.script, plan.settings.clone(), from, plan.style, random.fork());
         let mut whole = Self {
             seed,
             now: START,
@@ -213,7 +215,7 @@ impl Whole {
             .plan
             .abroad
             .as_mut()
-            .and_then(|it| it.dialect(name, &mut self.random));
+            .and_then(|it| it.dialect(name, number, &mut self.random));
         let is_direct = relays == 0 || self.plan.collectors == 1 && self.random.percent(40);
         let (home, host) = if let Some((abroad, dialect)) = self.plan.abroad.as_ref().zip(dialect) {
             let foreign = Foreign::new(number, name, dialect, abroad.exporting, self.random.fork());

@@ -1,8 +1,8 @@
 //! Which services of a run are foreign, how they export, and what may go wrong beside them.
 //!
 //! What is promised of foreign services is promised while whatever they say arrives within the settle time. So where they
-//! speak to a relay, nothing goes wrong with that; where they speak to the collector, what goes wrong goes wrong for the
-//! others.
+//! speak to a relay, its connection may break, and it may stand still, which a collector can see; but nothing is lost or
+//! held up on the way, and it is not started again.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -33,6 +33,8 @@ pub(super) struct Abroad {
     ended_only: usize,
     pub(super) home: Home,
     pub(super) exporting: Exporting,
+    /// Whether the instances of a service are not alike.
+    mixes: bool,
     dialects: BTreeMap<String, Option<Dialect>>,
 }
 
@@ -48,8 +50,7 @@ impl Abroad {
         let nature = &mut plan.nature;
         let mut within = within;
         if home == Home::Relay {
-            (nature.breaks, nature.partitions) = (false, false);
-            (nature.halts, nature.restarts) = (false, false);
+            (nature.partitions, nature.restarts) = (false, false);
             plan.weather.delay_max_ms = plan.weather.delay_max_ms.min(10);
             plan.weather.room = 64;
             (plan.weather.lost, plan.weather.repeated) = (0, 0);
@@ -61,9 +62,16 @@ impl Abroad {
             plan.style.members = false;
             plan.style.replicas = false;
         }
+        // Replies take longer than it takes to settle.
+        if !restarts && random.percent(40) {
+            plan.settings.delay_max = Duration::from_secs(3);
+        }
+        let ended_only = [0, 0, 25][random.below(3)];
         Self {
             share: [30, 60, 100][random.below(3)],
-            ended_only: [0, 0, 25][random.below(3)],
+            // Of an instance that does not tell of starts nobody knows that it has accepted a call, if others would have.
+            mixes: plan.style.replicas && ended_only == 0 && random.percent(50),
+            ended_only,
             home,
             exporting: Exporting {
                 within,
@@ -76,8 +84,8 @@ impl Abroad {
         }
     }
 
-    /// How a service says that its spans are open; `None` if it has a library. All its instances do the same.
-    pub(super) fn dialect(&mut self, service: &str, random: &mut Random) -> Option<Dialect> {
+    /// How an instance of a service says that its spans are open; `None` if it has a library.
+    pub(super) fn dialect(&mut self, service: &str, number: usize, random: &mut Random) -> Option<Dialect> {
         let (share, ended_only) = (self.share, self.ended_only);
         let drawn = || {
             let dialects = [
@@ -95,6 +103,11 @@ impl Abroad {
             };
             is_foreign.then_some(dialect)
         };
-        *self.dialects.entry(service.to_owned()).or_insert_with(drawn)
+        let alike = if self.mixes {
+            format!("{service} {number}")
+        } else {
+            service.to_owned()
+        };
+        *self.dialects.entry(alike).or_insert_with(drawn)
     }
 }

@@ -5,17 +5,20 @@ use super::*;
 /// Without anything said about it.
 const SEEDS: u64 = 40;
 
+/// The same of runs with foreign services, of which there are more kinds.
+const SEEDS_ABROAD: u64 = 200;
+
 /// How long it takes at most until a receiver hears of what happens in a foreign service: less than the settle time.
 const WITHIN: Duration = Duration::from_millis(900);
 
-/// The seeds to run: one that was asked for, or so many from some seed on.
-fn seeds() -> std::ops::Range<u64> {
+/// The seeds to run: one that was asked for, or so many from some seed on, or as many as is usual.
+fn seeds(or: u64) -> std::ops::Range<u64> {
     let number = |name| std::env::var(name).ok().and_then(|it| it.parse::<u64>().ok());
     if let Some(seed) = number("WHOLE_SEED") {
         return seed..seed + 1;
     }
     let first = number("STANDOFF_SCRIPTS_FROM").unwrap_or(0);
-    first..first + number("WHOLE_SEEDS").unwrap_or(SEEDS)
+    first..first + number("WHOLE_SEEDS").unwrap_or(or)
 }
 
 /// What came of many runs.
@@ -32,9 +35,10 @@ struct Outcome {
 }
 
 /// Runs them all, and says of which seeds it did not go well.
-fn run_all(run: impl Fn(u64) -> Whole + std::panic::RefUnwindSafe) -> Outcome {
+fn run_all(seeds: std::ops::Range<u64>, run: impl Fn(u64) -> Whole + std::panic::RefUnwindSafe) -> Outcome {
     let mut outcome = Outcome::default();
-    for seed in seeds() {
+    let count = seeds.clone().count();
+    for seed in seeds {
         let Ok(whole) = std::panic::catch_unwind(|| run(seed).run()) else {
             outcome.failed.push(seed);
             continue;
@@ -48,7 +52,7 @@ fn run_all(run: impl Fn(u64) -> Whole + std::panic::RefUnwindSafe) -> Outcome {
         outcome.mishaps.add(&whole.mishaps.counts);
         outcome.messages.add(&whole.network.counts);
     }
-    println!("{} scripts, {outcome:?}", seeds().count());
+    println!("{count} scripts, {outcome:?}");
     assert_eq!(
         outcome.failed,
         Vec::<u64>::new(),
@@ -59,14 +63,14 @@ fn run_all(run: impl Fn(u64) -> Whole + std::panic::RefUnwindSafe) -> Outcome {
 
 #[test]
 fn no_false_alarm_none_lost_and_the_truth_in_the_end() {
-    let outcome = run_all(Whole::new);
+    let outcome = run_all(seeds(SEEDS), Whole::new);
     assert_eq!(outcome.settled, 0, "everybody can be asked");
 }
 
 /// The same where some services, or all, cannot be asked.
 #[test]
 fn neither_with_foreign_services() {
-    run_all(|seed| Whole::abroad(seed, WITHIN));
+    run_all(seeds(SEEDS_ABROAD), |seed| Whole::abroad(seed, WITHIN));
 }
 
 /// What is heard of later than within the settle time may be told wrongly, and is over in the end.
@@ -75,7 +79,7 @@ fn what_is_told_of_the_late_ends() {
     for times_settle in [2, 5] {
         let within = times().settle * times_settle;
         println!("heard of within {within:?}:");
-        run_all(|seed| Whole::abroad(seed, within));
+        run_all(seeds(SEEDS), |seed| Whole::abroad(seed, within));
     }
 }
 
@@ -91,7 +95,7 @@ fn transcript(seed: u64, every_flush: bool) -> Vec<String> {
 
 #[test]
 fn a_run_repeats_exactly() {
-    for seed in seeds().take(5) {
+    for seed in seeds(SEEDS).take(5) {
         let (once, again) = (transcript(seed, false), transcript(seed, false));
         let differs = once.iter().zip(&again).position(|(one, other)| one != other);
         assert_eq!(differs, None, "seed {seed}");
@@ -102,7 +106,7 @@ fn a_run_repeats_exactly() {
 
 #[test]
 fn the_flushes_that_are_left_out_make_no_difference() {
-    for seed in seeds().take(3) {
+    for seed in seeds(SEEDS).take(3) {
         let (some, all) = (transcript(seed, false), transcript(seed, true));
         let differs = some.iter().zip(&all).find(|(one, other)| one != other);
         assert_eq!(differs, None, "seed {seed}");

@@ -177,7 +177,9 @@ impl World {
     /// What happens up to now.
     pub(super) fn step(&mut self, now: Duration) -> Vec<Change> {
         let mut changes = Vec::new();
-        let limit = now - self.start;
+        let Some(limit) = now.checked_sub(self.start) else {
+            return changes;
+        };
         while let Some((_, event)) = self.run.next_until(limit) {
             self.translate(&mut changes, now, event);
         }
@@ -192,7 +194,7 @@ impl World {
     pub(super) fn stand_still(&mut self, now: Duration, instance: usize, until: Duration) -> Vec<Change> {
         let changes = self.step(now);
         let instance = self.places[instance].instance;
-        self.run.stand_still(instance, until - self.start);
+        self.run.stand_still(instance, until.saturating_sub(self.start));
         changes
     }
 
