@@ -109,3 +109,29 @@ async fn a_service_with_the_library_and_one_without_deadlock() {
     collector.all_over().await;
     drop((call_of_a, turn_of_a));
 }
+
+/// What a service tells twice is told by the library alone, which can be asked.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn services_that_have_the_library_and_send_otlp_too_are_asked() {
+    let collector = Collector::start_with_otlp().await;
+    let live = |name| {
+        Live::with_the_library(
+            name,
+            Protocol::HttpBinary,
+            &collector.otlp_http(),
+            &collector.upstream(),
+        )
+    };
+    let (a, b) = (live("service-a"), live("service-b"));
+    let turn_of_a = a.turn("A", &Context::new());
+    let call_of_a = a.call("B", &turn_of_a, None);
+    let turn_of_b = b.turn("B", &arrived(&call_of_a));
+    let call_of_b = b.call("A", &turn_of_b, None);
+    let alert = collector.alert(AlertState::Firing).await;
+    assert_eq!((&*alert.summary, alert.core_total), ("A → B → A", 2));
+    assert_eq!(alert.confirmation, Some(Confirmation::Probed));
+    for span in [call_of_b, turn_of_b, call_of_a, turn_of_a] {
+        span.end();
+    }
+    collector.all_over().await;
+}

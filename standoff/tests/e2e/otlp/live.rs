@@ -9,8 +9,10 @@ use opentelemetry::{Context, KeyValue};
 use opentelemetry_otlp::{Protocol, SpanExporter, WithExportConfig};
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::error::OTelSdkResult;
-use opentelemetry_sdk::trace::{SdkTracer, SdkTracerProvider, Span, SpanData, SpanExporter as _, SpanProcessor};
-use standoff_agent::propagation;
+use opentelemetry_sdk::trace::{
+    SdkTracer, SdkTracerProvider, Span, SpanData, SpanExporter as _, SpanProcessor, TracerProviderBuilder,
+};
+use standoff_agent::{Agent, propagation};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
@@ -66,11 +68,29 @@ pub(super) struct Live {
     tracer: SdkTracer,
     provider: SdkTracerProvider,
     exports: JoinHandle<()>,
+    _agent: Option<Agent>,
 }
 
 impl Live {
     /// Starts one that reports to this address.
     pub(super) fn start(name: &'static str, protocol: Protocol, url: &str) -> Self {
+        Self::with(name, protocol, url, |provider| (provider, None))
+    }
+
+    /// One that has standoff's library, too.
+    pub(super) fn with_the_library(name: &'static str, protocol: Protocol, url: &str, upstream: &str) -> Self {
+        let agent = Agent::builder().upstream(upstream).start().unwrap();
+        Self::with(name, protocol, url, |provider| {
+            (provider.with_span_processor(agent.processor()), Some(agent))
+        })
+    }
+
+    fn with(
+        name: &'static str,
+        protocol: Protocol,
+        url: &str,
+        more: impl FnOnce(TracerProviderBuilder) -> (TracerProviderBuilder, Option<Agent>),
+    ) -> Self {
         let identity = [("service.name", name), ("service.instance.id", name)];
         let resource = Resource::builder_empty()
             .with_attributes(identity.map(|(key, value)| KeyValue::new(key, value)))
@@ -86,12 +106,14 @@ impl Live {
         });
         let provider = SdkTracerProvider::builder()
             .with_resource(resource)
-            .with_span_processor(Twice(spans))
-            .build();
+            .with_span_processor(Twice(spans));
+        let (provider, agent) = more(provider);
+        let provider = provider.build();
         Self {
             tracer: provider.tracer("test"),
             provider,
             exports,
+            _agent: agent,
         }
     }
 
@@ -121,6 +143,7 @@ impl Live {
             tracer,
             provider,
             exports,
+            ..
         } = self;
         drop((tracer, provider));
         exports.await.unwrap();
