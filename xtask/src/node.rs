@@ -32,26 +32,30 @@ pub struct Node {
 /// If Node is not to be had or too old, or its package manager cannot get the modules.
 pub fn node() -> Result<Node> {
     let (program, npm) = installed()?;
-    let folder = match env::var_os(NODE).filter(|folder| !folder.is_empty()) {
-        Some(folder) => PathBuf::from(folder),
-        None => prepare(&crate::run::root(), &npm)?,
-    };
     Ok(Node {
         program,
-        modules: folder.join("node_modules"),
+        modules: folder_with(&npm)?.join("node_modules"),
     })
 }
 
-/// The folder for [`NODE`], prepared once for each content of the example's lock file.
+/// The folder that [`NODE`] names, or else the prepared one.
 ///
 /// # Errors
 ///
 /// As [`node`].
-pub(crate) fn prepared_modules(root: &Path) -> Result<PathBuf> {
+pub(crate) fn folder() -> Result<PathBuf> {
     let (_, npm) = installed()?;
-    prepare(root, &npm)
+    folder_with(&npm)
 }
 
+fn folder_with(npm: &Path) -> Result<PathBuf> {
+    match env::var_os(NODE).filter(|folder| !folder.is_empty()) {
+        Some(folder) => Ok(folder.into()),
+        None => prepare(&crate::run::root(), npm),
+    }
+}
+
+/// Once for each content of the example's lock file.
 fn prepare(root: &Path, npm: &Path) -> Result<PathBuf> {
     let example = root.join("examples/node");
     let files = ["package.json", "package-lock.json"];

@@ -32,16 +32,12 @@ const PROBE: &str = "import ensurepip, sys, venv; print(sys.version)";
 pub fn environments() -> Result<PathBuf> {
     match env::var_os(PYTHON).filter(|folder| !folder.is_empty()) {
         Some(folder) => Ok(folder.into()),
-        None => prepared_environments(&crate::run::root()),
+        None => prepare(&crate::run::root()),
     }
 }
 
-/// The folder for [`PYTHON`], prepared once for each content of the requirements and each version of Python.
-///
-/// # Errors
-///
-/// As [`environments`].
-pub(crate) fn prepared_environments(root: &Path) -> Result<PathBuf> {
+/// Once for each content of the requirements and each version of Python.
+fn prepare(root: &Path) -> Result<PathBuf> {
     let (python, said) = installed()?;
     let requirements = ENVIRONMENTS.map(|name| root.join("examples/python").join(format!("requirements-{name}.txt")));
     let mut stamp = said.into_bytes();

@@ -90,7 +90,7 @@ struct Examples {
 }
 
 impl Examples {
-    fn prepare(root: &Path, selection: &Selection) -> Result<Self> {
+    fn prepare(selection: &Selection) -> Result<Self> {
         // With a filter, the tests prepare what they need themselves: few of them do.
         let needed = selection.filter.is_empty()
             && (selection.packages.is_empty() || selection.packages.iter().any(|it| it == "standoff"));
@@ -98,8 +98,8 @@ impl Examples {
             return Ok(Self::default());
         }
         Ok(Self {
-            node: Some(node::prepared_modules(root)?),
-            python: Some(python::prepared_environments(root)?),
+            node: Some(node::folder()?),
+            python: Some(python::environments()?),
         })
     }
 
@@ -131,7 +131,7 @@ pub fn test(root: &Path, running: &Running, selection: &Selection) -> Result<u8>
         }
     }
 
-    let examples = Examples::prepare(root, selection)?;
+    let examples = Examples::prepare(selection)?;
     let servers = Servers::start(running)?;
     let profile = if std::env::var_os("CI").is_some() {
         "ci"
