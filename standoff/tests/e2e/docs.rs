@@ -135,6 +135,7 @@ async fn the_documented_commands_do_what_they_should() {
 
 /// The code in a guide, by language, and the files that the tests compile or run, of which it has to be a part.
 const SHOWN: &[(&str, &[&str])] = &[
+    ("js", &["examples/node/rpc.js", "examples/node/telemetry.js"]),
     ("python", &["examples/python/rpc.py", "examples/python/telemetry.py"]),
     ("rust", &["docs/rust.md"]),
 ];
