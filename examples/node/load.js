@@ -7,7 +7,7 @@ const [perSecond, seconds] = process.argv.slice(2).map(Number);
 const telemetry = startTelemetry('requester');
 const rpc = await Rpc.connect(telemetry.tracer);
 // On a machine that cannot do as many, no more than these wait at a time.
-const WAITING_MAX = 50;
+const WAITING_MAX = 10;
 const counts = { asked: 0, answered: 0, failed: 0 };
 const waiting = new Set();
 

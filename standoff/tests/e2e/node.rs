@@ -24,7 +24,7 @@ impl Export {
     fn per_second(self) -> u32 {
         match self {
             Export::Live => 20,
-            Export::Ended => 200,
+            Export::Ended => 80,
         }
     }
 }
