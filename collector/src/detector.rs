@@ -16,10 +16,12 @@ mod endings;
 mod evidence;
 mod judgement;
 mod putting_off;
+mod settling;
 #[cfg(test)]
 mod simulation;
 #[cfg(test)]
 mod tests;
+mod twins;
 #[cfg(test)]
 mod whole;
 
@@ -304,13 +306,6 @@ impl Detector {
         }
         self.probe(now);
         std::mem::take(&mut self.effects)
-    }
-
-    /// Whether the collector itself did not run when it wanted to. What would refute a suspicion may have waited.
-    fn has_not_run(&self, now: Duration, gap: Duration) -> bool {
-        let late = self.times.settle / GAPS_PER_SETTLE;
-        let wanted = || self.wake_at(now.saturating_sub(gap));
-        self.instances.has_unasked() && gap > late && now > wanted() + late
     }
 
     /// When to step next even if nothing happens.

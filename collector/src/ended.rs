@@ -7,11 +7,17 @@
 //!
 //! Knows ids and nothing of what they mean for the graph.
 
+// With their paths, since the benchmark includes this file from elsewhere.
+#[path = "ended/bucket.rs"]
+mod bucket;
+
 use std::hash::{BuildHasher as _, RandomState};
 use std::time::Duration;
 
 use standoff_protocol::stream::Role;
 use standoff_wait_graph::{InstanceId, Parent, SpanId};
+
+use self::bucket::{Bucket, Buckets, Entry, Kind, PASSED, REMOTE};
 
 /// The most that is kept: three million spans. Where more end in a minute, those of the last seconds are remembered, and
 /// what belongs together is told within seconds.
@@ -20,15 +26,15 @@ pub(crate) const REMEMBERED_BYTES_MAX: usize = 64 << 20;
 /// For how long spans are remembered, as far as there is room: as long as the graph remembers.
 const REMEMBERED: Duration = Duration::from_secs(60);
 
-/// Entries that have one place together: what a line of the cache has room for.
-const TOGETHER: usize = 3;
-
 /// So that hardly any of a few hundred has to give way.
 const BUCKETS_MIN: usize = 1 << 12;
 const BUCKETS_MAX: usize = REMEMBERED_BYTES_MAX / size_of::<Bucket>();
 
-/// With fewer entries in a minute than this part of the buckets, there are half of them.
-const SHRINK_AT: usize = 8;
+/// There is so much more room than for what has come in a minute, at most, a minute later.
+const ROOM: usize = 4;
+
+/// So many buckets are given up in one go: in about a millisecond.
+const MERGED_TOGETHER: usize = 1 << 14;
 
 /// A span that has ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,132 +43,6 @@ pub(crate) struct EndedSpan {
     pub(crate) parent: Option<Parent>,
     pub(crate) instance: InstanceId,
     pub(crate) role: Role,
-}
-
-/// What an entry is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
-    Nothing,
-    Span(Role),
-    /// A handler has ended beneath this span, of which nothing is known. If it names an instance, only if that is the span's.
-    Mark,
-    /// Under the hash of a conversation: its parent is a handler of that.
-    Conversation,
-}
-
-/// Set beside a kind: the parent is in another process.
-const REMOTE: u8 = 8;
-/// Set beside that of a handle: whoever has asked for it has not heard of its conversation.
-const PASSED: u8 = 16;
-
-impl Kind {
-    #[inline]
-    fn byte(self) -> u8 {
-        match self {
-            Self::Nothing => 0,
-            Self::Span(Role::Structural) => 1,
-            Self::Span(Role::Call) => 2,
-            Self::Span(Role::Handle) => 3,
-            Self::Span(Role::Hold) => 4,
-            Self::Span(Role::Member) => 5,
-            Self::Mark => 6,
-            Self::Conversation => 7,
-        }
-    }
-
-    #[inline]
-    fn of(byte: u8) -> Self {
-        match byte & !(REMOTE | PASSED) {
-            1 => Self::Span(Role::Structural),
-            2 => Self::Span(Role::Call),
-            3 => Self::Span(Role::Handle),
-            4 => Self::Span(Role::Hold),
-            5 => Self::Span(Role::Member),
-            6 => Self::Mark,
-            7 => Self::Conversation,
-            _ => Self::Nothing,
-        }
-    }
-}
-
-#[derive(Clone, Copy, Debug)]
-struct Entry {
-    key: u64,
-    /// 0 if there is none.
-    parent: u64,
-    /// 0 if it may be any.
-    instance: u32,
-    kind: u8,
-}
-
-/// The latest first, and what is empty last.
-#[derive(Clone, Copy, Debug, Default)]
-#[repr(align(64))]
-struct Bucket {
-    keys: [u64; TOGETHER],
-    parents: [u64; TOGETHER],
-    instances: [u32; TOGETHER],
-    kinds: [u8; TOGETHER],
-}
-
-impl Bucket {
-    fn entry(&self, place: usize) -> Entry {
-        Entry {
-            key: self.keys[place],
-            parent: self.parents[place],
-            instance: self.instances[place],
-            kind: self.kinds[place],
-        }
-    }
-
-    fn entries(&self) -> impl DoubleEndedIterator<Item = Entry> {
-        (0..TOGETHER).map(|place| self.entry(place)).filter(|it| it.kind != 0)
-    }
-
-    fn of_key(&self, key: u64) -> impl Iterator<Item = Entry> {
-        self.entries().filter(move |it| it.key == key)
-    }
-
-    fn any(&self, key: u64, kind: Kind, is_it: impl Fn(Entry) -> bool) -> bool {
-        self.of_key(key).any(|it| Kind::of(it.kind) == kind && is_it(it))
-    }
-
-    fn span(&self, id: SpanId) -> Option<Entry> {
-        self.of_key(id.0).find(|it| matches!(Kind::of(it.kind), Kind::Span(_)))
-    }
-
-    /// Adds an entry. The oldest of a full bucket gives way.
-    #[inline]
-    fn push(&mut self, entry: Entry) {
-        let Self {
-            keys: [key, next_key, _],
-            parents: [parent, next_parent, _],
-            instances: [instance, next_instance, _],
-            kinds: [kind, next_kind, _],
-        } = *self;
-        self.keys = [entry.key, key, next_key];
-        self.parents = [entry.parent, parent, next_parent];
-        self.instances = [entry.instance, instance, next_instance];
-        self.kinds = [entry.kind, kind, next_kind];
-    }
-
-    /// Takes the marks of a span. Returns whether one of them is meant for that instance.
-    #[inline]
-    fn take_marks(&mut self, id: SpanId, instance: u32) -> bool {
-        if !self.any(id.0, Kind::Mark, |_| true) {
-            return false;
-        }
-        let before = std::mem::take(self);
-        let mut is_meant = false;
-        for entry in before.entries().rev() {
-            if entry.key == id.0 && Kind::of(entry.kind) == Kind::Mark {
-                is_meant |= entry.instance == 0 || entry.instance == instance;
-            } else {
-                self.push(entry);
-            }
-        }
-        is_meant
-    }
 }
 
 /// What is known of a span that has just ended.
@@ -182,12 +62,17 @@ pub(crate) struct EndedSpans {
     seed: RandomState,
     mask: u64,
     factor: u64,
-    /// None, or a power of two. Each entry is in the bucket that the hash of its key names.
-    buckets: Vec<Bucket>,
+    /// Each entry is in the bucket that the hash of its key names.
+    buckets: Buckets,
+    /// With more than so many buckets, the last ones are given up.
+    wanted: usize,
     /// How many entries have come in this minute.
     entered: usize,
     /// When this minute began.
     since: Duration,
+    /// More comes in a minute than there may be room for.
+    is_crowded: bool,
+    forgotten: u64,
 }
 
 impl Default for EndedSpans {
@@ -197,9 +82,12 @@ impl Default for EndedSpans {
             mask: seed.hash_one("mask"),
             factor: seed.hash_one("factor") | 1,
             seed,
-            buckets: Vec::new(),
+            buckets: Buckets::default(),
+            wanted: usize::MAX,
             entered: 0,
             since: Duration::ZERO,
+            is_crowded: false,
+            forgotten: 0,
         }
     }
 }
@@ -207,7 +95,12 @@ impl Default for EndedSpans {
 impl EndedSpans {
     /// Whether nothing is remembered, and nothing has been for a while.
     pub(crate) fn is_empty(&self) -> bool {
-        self.buckets.is_empty()
+        self.buckets.len() == 0
+    }
+
+    /// How many entries had to give way before their time, since more came than there may be room for.
+    pub(crate) fn forgotten(&self) -> u64 {
+        self.forgotten
     }
 
     /// Reads what the next of these will need, all at once: in a large table most of the time is spent waiting for memory.
@@ -223,20 +116,21 @@ impl EndedSpans {
         let Ok(instance) = u32::try_from(span.instance.0) else {
             return News::Nothing;
         };
-        let bucket = self.bucket_for(now, span.id.0);
+        let (bucket, is_crowded) = self.bucket_for(now, span.id.0);
         if bucket.span(span.id).is_some() {
             return News::Nothing;
         }
         let is_marked = bucket.take_marks(span.id, instance);
         let kind = Kind::Span(span.role).byte();
         let is_remote = span.parent.is_some_and(|parent| parent.remote);
-        bucket.push(Entry {
+        let is_full = bucket.push(Entry {
             key: span.id.0,
             parent: span.parent.map_or(0, |parent| parent.id.0),
             instance,
             kind: if is_remote { kind | REMOTE } else { kind },
         });
         self.entered += 1;
+        self.forgotten += u64::from(is_full && is_crowded);
         if is_marked {
             News::EndedAboveHandler
         } else {
@@ -267,17 +161,18 @@ impl EndedSpans {
         let Ok(instance) = within.map_or(Ok(0), |instance| u32::try_from(instance.0)) else {
             return;
         };
-        let bucket = self.bucket_for(now, id.0);
+        let (bucket, is_crowded) = self.bucket_for(now, id.0);
         if bucket.any(id.0, Kind::Mark, |it| it.instance == 0 || it.instance == instance) {
             return;
         }
-        bucket.push(Entry {
+        let is_full = bucket.push(Entry {
             key: id.0,
             parent: 0,
             instance,
             kind: Kind::Mark.byte(),
         });
         self.entered += 1;
+        self.forgotten += u64::from(is_full && is_crowded);
     }
 
     /// Whether a handler has ended beneath a span of this instance. Says so once.
@@ -294,17 +189,18 @@ impl EndedSpans {
             return;
         };
         let key = self.key_of(conversation);
-        let bucket = self.bucket_for(now, key);
+        let (bucket, is_crowded) = self.bucket_for(now, key);
         if bucket.any(key, Kind::Conversation, |it| it.parent == handle.id.0) {
             return;
         }
-        bucket.push(Entry {
+        let is_full = bucket.push(Entry {
             key,
             parent: handle.id.0,
             instance,
             kind: Kind::Conversation.byte(),
         });
         self.entered += 1;
+        self.forgotten += u64::from(is_full && is_crowded);
     }
 
     /// Somebody makes use of a handler as of a span that is above others.
@@ -339,17 +235,23 @@ impl EndedSpans {
             .collect()
     }
 
-    /// Gives back, a minute after the last time, the room that was not needed: all of it, if nothing has ended since.
+    /// Gives back, a minute after the last time, the room that was not needed: all of it, if nothing has ended since, and
+    /// otherwise a part of it each time.
     pub(crate) fn forget_old(&mut self, now: Duration) {
-        if self.is_empty() || now < self.since + REMEMBERED {
-            return;
+        if !self.is_empty() && now >= self.since + REMEMBERED {
+            if self.entered == 0 {
+                self.buckets = Buckets::default();
+            }
+            self.wanted = self.entered.saturating_mul(ROOM).max(BUCKETS_MIN);
+            (self.entered, self.since) = (0, now);
+            self.is_crowded = false;
         }
-        if self.entered == 0 {
-            self.buckets = Vec::new();
-        } else if self.entered < self.buckets.len() / SHRINK_AT {
-            self.resize((self.buckets.len() / 2).max(BUCKETS_MIN));
+        for _ in 0..MERGED_TOGETHER {
+            if self.buckets.len() <= self.wanted {
+                return;
+            }
+            self.merge();
         }
-        (self.entered, self.since) = (0, now);
     }
 
     fn key_of(&self, conversation: &str) -> u64 {
@@ -358,11 +260,18 @@ impl EndedSpans {
 
     /// With what nobody outside can know, so that nobody can send ids that push others out. Twice, since a factor drawn at
     /// random may be a poor one for ids that have most bits in common.
+    ///
+    /// Of a number of buckets that is no power of two those that have not been split take the entries of those that are not there
+    /// yet (Litwin, *Linear hashing*, 1980).
     #[inline]
     fn place(&self, key: u64) -> usize {
         let once = (key ^ self.mask).wrapping_mul(self.factor);
         let twice = (once ^ once >> 32).wrapping_mul(self.factor);
-        (twice >> 32) as usize & self.buckets.len().wrapping_sub(1)
+        let hash = (twice >> 32) as usize;
+        let buckets = self.buckets.len();
+        let split = buckets.checked_ilog2().map_or(1, |bits| 1_usize << bits);
+        let place = hash & (2 * split - 1);
+        if place < buckets { place } else { place & (split - 1) }
     }
 
     #[inline]
@@ -370,37 +279,55 @@ impl EndedSpans {
         self.buckets.get(self.place(key))
     }
 
-    /// Where there is room for one more entry.
+    /// Where there is room for one more entry, and whether there is less than there should be.
     #[inline]
-    fn bucket_for(&mut self, now: Duration, key: u64) -> &mut Bucket {
+    fn bucket_for(&mut self, now: Duration, key: u64) -> (&mut Bucket, bool) {
         if self.entered >= self.buckets.len() {
             self.grow(now);
         }
         let place = self.place(key);
-        &mut self.buckets[place]
+        (self.buckets.at(place), self.is_crowded)
     }
 
-    /// Makes room for what comes in this minute, unless another one has begun.
+    /// Makes room for one more that comes in this minute, unless another one has begun.
     #[cold]
     fn grow(&mut self, now: Duration) {
-        if self.buckets.is_empty() {
-            self.buckets = vec![Bucket::default(); BUCKETS_MIN];
-        } else if now < self.since + REMEMBERED && self.buckets.len() < BUCKETS_MAX {
-            return self.resize(self.buckets.len() * 2);
+        let is_early = now < self.since + REMEMBERED;
+        if self.buckets.len() == 0 {
+            (0..BUCKETS_MIN).for_each(|_| self.buckets.push());
+        } else if is_early && self.buckets.len() < BUCKETS_MAX {
+            return self.split();
+        } else {
+            self.is_crowded = is_early;
         }
         (self.entered, self.since) = (0, now);
     }
 
-    fn resize(&mut self, buckets: usize) {
-        let old = std::mem::replace(&mut self.buckets, vec![Bucket::default(); buckets]);
-        for entry in old.iter().flat_map(|bucket| bucket.entries().rev()) {
+    /// Adds a bucket, and gives it its part of the entries of the one that has had them. So it never takes long to grow.
+    fn split(&mut self) {
+        self.wanted = usize::MAX;
+        let buckets = self.buckets.len();
+        let of = buckets.checked_ilog2().map_or(0, |bits| buckets - (1 << bits));
+        self.buckets.push();
+        let before = std::mem::take(self.buckets.at(of));
+        self.put(&before);
+    }
+
+    /// Gives up the last bucket.
+    fn merge(&mut self) {
+        if let Some(last) = self.buckets.pop() {
+            self.put(&last);
+        }
+    }
+
+    fn put(&mut self, entries: &Bucket) {
+        for entry in entries.entries().rev() {
             let place = self.place(entry.key);
-            self.buckets[place].push(entry);
+            self.buckets.at(place).push(entry);
         }
     }
 }
 
-// With its path, since the benchmark includes this file from elsewhere.
 #[cfg(test)]
 #[path = "ended/tests.rs"]
 mod tests;

@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use standoff_protocol::api::{LossCause, Resolution};
 use standoff_protocol::stream::{
-    Batch, Finished, FromCollector, Heartbeat, Outcome, PROTOCOL_VERSION, ProbeAnswer, Process, ResyncRequest, Sight,
-    Started, Welcome, check_ended, from_collector,
+    Batch, FromCollector, Heartbeat, PROTOCOL_VERSION, ProbeAnswer, Process, ResyncRequest, Sight, Started, Welcome,
+    check_ended, from_collector,
 };
-use standoff_wait_graph::{Event, InstanceId, Role, Span, SpanId};
+use standoff_wait_graph::{Event, InstanceId, Span, SpanId};
 
 use super::judgement::resolution;
 use super::{Detector, Effect, GAPS_PER_SETTLE, HOUSEKEEPING_EVERY, LOOK_EVERY, Published, Refusal};
@@ -63,37 +63,6 @@ impl Detector {
                 heartbeat_ms,
             }),
         );
-    }
-
-    /// A library tells of its process all that there is, so what the process tells besides of its open spans does not count.
-    fn quiet_twins(&mut self, now: Duration, id: InstanceId) {
-        if !self.instances.answers(id) {
-            return;
-        }
-        let twins = self.instances.namesakes(id).filter(|(_, answers)| !answers);
-        for twin in twins.map(|it| it.0).collect::<Vec<_>>() {
-            if self.graph.open_spans(twin).is_empty() && self.graph.served_by(twin).is_empty() {
-                continue;
-            }
-            self.apply(now, &Event::InstanceGone(twin), Resolution::InstanceLost);
-            if let Some(again) = self.instances.renumber(twin)
-                && let Some(instance) = self.instances.get(again)
-            {
-                let service = instance.identity.service.as_str().into();
-                self.graph.describe_instance(again, service);
-            }
-        }
-    }
-
-    /// The spans that count of those that an instance says have started.
-    fn counted(&mut self, id: InstanceId, spans: Vec<Started>) -> Vec<Started> {
-        if self.instances.voice_of(id).is_none() {
-            return spans;
-        }
-        if let Some(instance) = self.instances.get_mut(id) {
-            instance.told_twice += spans.len() as u64;
-        }
-        vec![]
     }
 
     pub(super) fn open_set(&mut self, now: Duration, connection: ConnectionId, spans: Vec<Started>, complete: bool) {
@@ -179,13 +148,6 @@ impl Detector {
                 false
             }
         }
-    }
-
-    /// Nobody has spoken of a member for long. That does not make its pool smaller: how many units there are would be unknown,
-    /// and to count it as there hides as much.
-    fn outlives_its_news(&self, finished: &Finished) -> bool {
-        let span = || self.graph.span(SpanId(finished.span_id));
-        finished.outcome() == Outcome::Expired && span().is_some_and(|span| matches!(span.role(), Role::Member(_)))
     }
 
     fn begin_all(&mut self, now: Duration, spans: Vec<Span>) {
@@ -307,11 +269,6 @@ impl Detector {
             self.look(id);
             self.next_look.get_or_insert(now + LOOK_EVERY);
         }
-    }
-
-    /// A suspicion about somebody who cannot be asked is worth as much as what is known of him.
-    fn sync_changed(&mut self, id: InstanceId) {
-        self.dirty |= !self.instances.answers(id);
     }
 
     fn look(&mut self, id: InstanceId) {

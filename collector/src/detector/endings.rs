@@ -1,6 +1,6 @@
 //! What becomes of spans of which only the end is told.
 //!
-//! Nearly all of them concern nobody, and only [`EndedSpans`] hears of them. The graph is told of those that stand above
+//! Nearly all of them concern nobody, and only [`crate::ended`] hears of them. The graph is told of those that stand above
 //! what it knows, as spans that have ended, and what follows from them is its own business:
 //!
 //! ```text

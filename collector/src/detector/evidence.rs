@@ -34,6 +34,7 @@ impl Detector {
         let mut counts = Counts::default();
         counts.add(LossCause::GraphSpans, anomalies.refused_starts);
         counts.add(LossCause::GraphMemory, anomalies.forgotten_early);
+        counts.add(LossCause::GraphMemory, self.ended.forgotten());
         counts
     }
 

@@ -8,10 +8,9 @@ use standoff_protocol::api::{Alert, Confirmation, Resolution};
 use standoff_protocol::stream::{Outcome, from_collector};
 use standoff_wait_graph::{CallState, Change, DeadTask, DeadWait, Deadlock, Event, Settled, SpanId, WaitGraph};
 
-use super::{Detector, EXPLAINED_SPACING, EXPLAINED_TASKS, Effect, Published, START_SETTLE};
+use super::{Detector, EXPLAINED_SPACING, EXPLAINED_TASKS, Effect, Published};
 use crate::alerts::EpisodeId;
 use crate::confirm::Questions;
-use crate::departures::LATE_REPORT;
 use crate::describe;
 use crate::instances::{Instances, Presence};
 
@@ -19,9 +18,9 @@ use crate::instances::{Instances, Presence};
 #[derive(Debug)]
 pub(super) struct Suspect {
     /// As it is now.
-    deadlock: Arc<Deadlock>,
+    pub(super) deadlock: Arc<Deadlock>,
     /// Since when it has rested on the same waits and units.
-    since: Duration,
+    pub(super) since: Duration,
 }
 
 /// What has been confirmed of an episode.
@@ -150,22 +149,6 @@ impl Detector {
         doubtful
     }
 
-    /// Whether somebody who cannot be asked may have answered a call before the collector was started again, and was there to
-    /// hear of it.
-    fn may_have_ended_unheard(&self, wait: &DeadWait) -> bool {
-        let is_old = self.remembers && wait.started_at <= self.started_at + LATE_REPORT;
-        let servers = wait
-            .target
-            .as_deref()
-            .filter(|_| is_old && self.instances.has_unasked());
-        servers.is_some_and(|target| {
-            self.graph
-                .servers(target)
-                .into_iter()
-                .any(|id| !self.instances.answers(id))
-        })
-    }
-
     fn compare(&mut self, now: Duration, ends_as: Resolution) {
         let is_exact = self.settle(now);
         self.dirty = !is_exact;
@@ -203,78 +186,6 @@ impl Detector {
 
     fn describe(&self, now: Duration, id: EpisodeId, deadlock: &Deadlock) -> Alert {
         describe::alert(id, now, deadlock, &self.instances, self.evidence())
-    }
-
-    /// Before when a core may not be asked about: somebody who could serve its queued calls may just be joining, or, when
-    /// the collector has just started, may not have been heard of yet.
-    fn settled_at(&self, suspect: &Suspect) -> Duration {
-        let queued = || {
-            let waits = suspect.deadlock.core.iter().flat_map(|task| &task.waits);
-            waits.filter(|wait| wait.in_core && wait.state == CallState::Queued)
-        };
-        let lease_after_start = self.started_at + self.times.lease;
-        if queued().next().is_none() {
-            return Duration::ZERO;
-        }
-        if !queued()
-            .filter_map(|wait| wait.target.as_deref())
-            .any(|target| self.graph.may_gain_units(target))
-        {
-            return if self.awaited.is_empty() {
-                Duration::ZERO
-            } else {
-                lease_after_start
-            };
-        }
-        if !self.awaited.is_empty() {
-            return Duration::MAX;
-        }
-        // Of a member of somebody who cannot be asked it is told later.
-        let settle = if self.instances.has_unasked() {
-            self.times.settle
-        } else {
-            Duration::ZERO
-        };
-        let settled = suspect.since + self.times.pool_settle.max(settle);
-        if self.remembers {
-            settled
-        } else {
-            settled.max(self.started_at + START_SETTLE)
-        }
-    }
-
-    /// The same because of those who cannot be asked: what they have to say may still be on its way. While one of them has no
-    /// connection, or something of him is missing, nobody knows how long that takes.
-    fn settled_unasked_at(&self, suspect: &Suspect, questions: &Questions) -> Duration {
-        let mut unasked = questions.unasked().map(|id| self.instances.get(id));
-        unasked
-            .try_fold(Duration::ZERO, |settled_at, instance| {
-                let instance = instance.filter(|it| it.is_synced())?;
-                let stands_since = suspect.since.max(instance.steady_since).max(self.awake_since);
-                Some(settled_at.max(stands_since + self.times.settle))
-            })
-            .unwrap_or(Duration::MAX)
-    }
-
-    /// Fires what nobody can be asked about, once it has stood for long enough.
-    fn fire_settled(&mut self, now: Duration) {
-        if self.settled(now).is_empty() {
-            return;
-        }
-        // Whatever has come by now must be in the graph's verdict first.
-        if self.dirty {
-            self.evaluate(now, Resolution::Finished);
-        }
-        if self.graph.is_behind() {
-            return;
-        }
-        for episode in self.settled(now) {
-            self.fire(now, episode);
-        }
-    }
-
-    fn settled(&self, now: Duration) -> Vec<EpisodeId> {
-        self.confirmations.settled(now, |id| self.instances.heartbeat_at(id))
     }
 
     pub(super) fn probe(&mut self, now: Duration) {
