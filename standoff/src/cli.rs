@@ -12,7 +12,9 @@ use clap::builder::BoolishValueParser;
 use clap::{Args, Parser};
 use standoff_protocol::ports;
 
-pub(crate) use self::bench::{Bench, BenchWhat, Delay, Rebuild, RelayBench};
+pub(crate) use self::bench::{
+    Bench, BenchWhat, Compression, Delay, Ingest, IngestSink, Protocol, Rebuild, RelayBench, Sink, Subject,
+};
 pub(crate) use self::demo::{Cluster, Demo, Placement, Request, ScriptServer, Service};
 pub(crate) use self::values::MaybeAddress;
 use self::values::{address, address_or_off, duration, positive};
@@ -47,6 +49,9 @@ pub(crate) enum Subcommand {
     Request(Request),
     /// Measure standoff itself.
     Bench(Bench),
+    /// Take requests and drop what they say: what `bench ingest` compares a collector with.
+    #[command(hide = true)]
+    IngestSink(IngestSink),
 }
 
 /// A file with defaults for the options. Read before everything else, see [`crate::config`].

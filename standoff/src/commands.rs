@@ -31,10 +31,12 @@ pub(crate) fn run(cli: Cli) -> anyhow::Result<Exit> {
             Subcommand::ServiceB(options) => services::service_b(options).await,
             Subcommand::ScriptServer(options) => demo::serve(options).await,
             Subcommand::Request(options) => services::request(options).await,
+            Subcommand::IngestSink(options) => bench::ingest::sink(options).await,
             Subcommand::Bench(options) => match options.what {
                 BenchWhat::Delay(options) => bench::delay(options).await,
                 BenchWhat::Relay(options) => bench::relay::run(options).await,
                 BenchWhat::Rebuild(options) => bench::rebuild(options).await,
+                BenchWhat::Ingest(options) => bench::ingest::run(options).await,
             },
         }
     });

@@ -15,6 +15,7 @@ const MAY_KNOW: &[(&str, &[&str])] = &[
             "standoff-agent",
             "standoff-collector",
             "standoff-demo-services",
+            "standoff-otlp",
             "standoff-protocol",
             "standoff-script",
             "standoff-tui",

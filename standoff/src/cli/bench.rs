@@ -1,5 +1,7 @@
 //! The options of what measures standoff.
 
+mod ingest;
+
 use std::time::Duration;
 
 use clap::Args;
@@ -7,6 +9,8 @@ use clap::builder::BoolishValueParser;
 
 use super::Config;
 use super::values::duration;
+
+pub(crate) use self::ingest::{Compression, Ingest, IngestSink, Protocol, Sink, Subject};
 
 #[derive(Debug, Args)]
 pub(crate) struct Bench {
@@ -22,6 +26,8 @@ pub(crate) enum BenchWhat {
     Rebuild(Rebuild),
     /// The memory of a relay with many open calls, and how soon a collector knows them all.
     Relay(RelayBench),
+    /// How many spans a collector takes in a second of the processor's time, beside a bare sink and other servers.
+    Ingest(Ingest),
 }
 
 #[derive(Debug, Args)]

@@ -1,5 +1,7 @@
 //! `standoff bench`: figures about standoff, measured on the real thing.
 
+pub(super) mod ingest;
+mod process;
 mod rebuild;
 pub(super) mod relay;
 
@@ -7,12 +9,14 @@ use std::io::Write;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::{Duration, Instant};
 
-use anyhow::Context;
+use anyhow::{Context, bail};
+use eventsource_stream::Eventsource;
+use futures_util::StreamExt;
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::trace::SdkTracerProvider;
 use standoff_agent::{Agent, Spans};
 use standoff_collector::{Settings, Times};
-use standoff_protocol::api::AlertState;
+use standoff_protocol::api::{AlertState, Snapshot, Stats, events};
 
 use super::collector;
 use crate::cli::Delay;
@@ -165,6 +169,19 @@ impl Series {
             .get(index)
             .map_or(f64::NAN, |delay| delay.as_secs_f64() * 1e3)
     }
+}
+
+/// What a collector sees just now: its events begin with that.
+async fn stats(url: &str) -> anyhow::Result<Stats> {
+    let answer = reqwest::get(format!("{url}/api/v1/events")).await?.error_for_status()?;
+    let mut told = answer.bytes_stream().eventsource();
+    while let Some(event) = told.next().await {
+        let event = event.context("the collector's events broke off")?;
+        if event.event == events::SNAPSHOT {
+            return Ok(serde_json::from_str::<Snapshot>(&event.data)?.stats);
+        }
+    }
+    bail!("the collector has ended its events")
 }
 
 /// The context as another process sees it.

@@ -2,7 +2,7 @@
 
 use standoff_protocol::api::{Alert, AlertState, Confirmation};
 
-use crate::support::{Collector, Running, free_address, held, standoff};
+use crate::support::{Collector, Running, SOON, free_address, held, standoff};
 
 const ANY_PORT: [&str; 4] = ["--http", "127.0.0.1:0", "--stream", "127.0.0.1:0"];
 
@@ -137,6 +137,59 @@ async fn the_bench_of_returns_prints_its_figures() {
         assert!(row.starts_with(name), "{out}");
     }
     assert_eq!(rows.len(), 3, "{out}");
+}
+
+#[tokio::test]
+async fn the_bench_of_ingest_compares_servers_and_nothing_is_lost_in_it() {
+    let args = "bench ingest --protocol grpc,native --batch 100 --open 5 --spans 10000 --rounds 1 --shares --json";
+    let args: Vec<&str> = args.split(' ').collect();
+    let mut bench = Running::start("bench", standoff(&args));
+    assert_eq!(bench.ends_within(2 * SOON).await.code(), Some(0), "{}", bench.log());
+    let out: serde_json::Value = serde_json::from_str(&bench.out()).unwrap();
+    let rows = out["rows"].as_array().unwrap();
+    let of = |protocol: &str| rows.iter().filter(|row| row["protocol"] == protocol).count();
+    assert_eq!((of("grpc"), of("native")), (5, 2), "{out}");
+    for row in rows {
+        assert_eq!(row["spans_accepted"], 10_000, "{row}");
+        assert_eq!(
+            (&row["spans_rejected"], &row["spans_given_up"]),
+            (&0.into(), &0.into()),
+            "{row}"
+        );
+        // So few may take the others less time than Linux counts.
+        if row["server"] == "bare tonic + prost" && row["protocol"] == "grpc" {
+            assert!(row["spans_per_cpu_second"].as_f64().unwrap() > 0.0, "{row}");
+            assert_eq!(row["ratio_to_bare"], 1.0, "{row}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_bench_of_ingest_prints_a_table_and_measures_any_endpoint() {
+    let otlp = free_address().to_string();
+    let args = [
+        &["collector", "--otlp-grpc", "off", "--otlp-http", &otlp],
+        &ANY_PORT[..],
+    ]
+    .concat();
+    let collector = Running::start("collector", standoff(&args));
+    collector.logs(&["collector listens"]).await;
+    let (endpoint, pid) = (format!("http://{otlp}"), collector.pid().to_string());
+    let args = "bench ingest --protocol http --compression gzip --batch 50 --spans 2000 --rounds 1 --subjects bare";
+    let mut args: Vec<&str> = args.split(' ').collect();
+    args.extend(["--endpoint", &endpoint, "--pid", &pid]);
+    let mut bench = Running::start("bench", standoff(&args));
+    assert_eq!(bench.ends_within(2 * SOON).await.code(), Some(0), "{}", bench.log());
+    let out = bench.out();
+    let rows: Vec<&str> = out.lines().skip(4).map(|line| line.trim_start()).collect();
+    assert!(
+        out.starts_with("medians of 1 rounds of 2000 spans") && out.contains("per CPU-s"),
+        "{out}"
+    );
+    for (row, name) in rows.iter().zip(["bare tonic + prost", &endpoint]) {
+        assert!(row.starts_with(name), "{out}");
+    }
+    assert_eq!(rows.len(), 2, "{out}");
 }
 
 #[tokio::test]

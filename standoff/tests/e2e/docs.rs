@@ -41,6 +41,11 @@ const COMMANDS: &[(&str, Does)] = &[
     ("python3 -m venv live", Does::Elsewhere),
     ("standoff agent", Does::GoOn("relay listens")),
     ("standoff bench delay --runs 50", Does::End(0)),
+    ("standoff bench ingest --shares", Does::Elsewhere),
+    (
+        "standoff bench ingest --subjects bare --endpoint http://127.0.0.1:4317 --pid 4711",
+        Does::Elsewhere,
+    ),
     ("standoff bench relay --calls 1000000", Does::Elsewhere),
     ("standoff collector", Does::GoOn("collector listens")),
     ("standoff demo --json", Does::End(0)),

@@ -6,13 +6,11 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
-use eventsource_stream::Eventsource;
-use futures_util::StreamExt;
 use standoff_agent::OpenSpan;
 use standoff_collector::{Collector, Settings, Times};
-use standoff_protocol::api::{AlertState, Snapshot};
+use standoff_protocol::api::AlertState;
 
-use super::{GIVE_UP_AFTER, Instance, instance, remote};
+use super::{GIVE_UP_AFTER, Instance, instance, remote, stats};
 use crate::cli::Rebuild;
 use crate::commands::collector;
 use crate::exit::Exit;
@@ -197,12 +195,7 @@ async fn mirror(collector: &Collector, waits: u64) -> anyhow::Result<()> {
 
 /// How many calls are open as the collector sees it.
 async fn open_calls(collector: &Collector) -> anyhow::Result<u64> {
-    let url = format!("http://{}/api/v1/events", collector.http());
-    let answer = reqwest::get(url).await?.error_for_status()?;
-    let first = answer.bytes_stream().eventsource().next().await;
-    let first = first.context("the collector tells nothing")??;
-    let snapshot: Snapshot = serde_json::from_str(&first.data)?;
-    Ok(snapshot.stats.open_calls)
+    Ok(stats(&format!("http://{}", collector.http())).await?.open_calls)
 }
 
 fn print(options: &Rebuild, world: &World, returns: &[Return]) -> anyhow::Result<()> {

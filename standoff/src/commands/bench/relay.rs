@@ -9,14 +9,11 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
-use eventsource_stream::Eventsource;
-use futures_util::StreamExt;
 use standoff_agent::relay::{self, Grpc};
 use standoff_agent::{Agent, OpenSpan};
 use standoff_collector::{Collector, Settings, Times};
-use standoff_protocol::api::{Snapshot, events};
 
-use super::{Instance, collector, instance};
+use super::{Instance, collector, instance, process, stats};
 use crate::cli::RelayBench;
 use crate::exit::Exit;
 
@@ -135,10 +132,10 @@ fn open(instances: &[Instance], calls: u32) -> Vec<OpenSpan> {
 
 /// Waits until the collector knows of so many open calls.
 async fn until_known(settings: &Settings, calls: u32) -> anyhow::Result<()> {
-    let url = format!("http://{}/api/v1/events", settings.http);
+    let url = format!("http://{}", settings.http);
     let wait = async {
         loop {
-            if open_calls(&url).await? == u64::from(calls) {
+            if stats(&url).await?.open_calls == u64::from(calls) {
                 return anyhow::Ok(());
             }
             tokio::time::sleep(ASK_EVERY).await;
@@ -147,19 +144,6 @@ async fn until_known(settings: &Settings, calls: u32) -> anyhow::Result<()> {
     tokio::time::timeout(GIVE_UP_AFTER, wait)
         .await
         .context("the collector does not know all calls")?
-}
-
-/// The collector's events begin with what it sees just now.
-async fn open_calls(url: &str) -> anyhow::Result<u64> {
-    let answer = reqwest::get(url).await?.error_for_status()?;
-    let mut told = answer.bytes_stream().eventsource();
-    while let Some(event) = told.next().await {
-        let event = event.context("the collector's events broke off")?;
-        if event.event == events::SNAPSHOT {
-            return Ok(serde_json::from_str::<Snapshot>(&event.data)?.stats.open_calls);
-        }
-    }
-    bail!("the collector has ended its events")
 }
 
 /// A relay in a process of its own.
@@ -194,12 +178,7 @@ impl Relay {
 
     /// A size of its memory, in bytes, as Linux tells it.
     fn memory(&self, what: &str) -> anyhow::Result<u64> {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
-        let line = status
-            .lines()
-            .find_map(|line| line.strip_prefix(what)?.strip_prefix(':'));
-        let kib = line.and_then(|line| line.trim().strip_suffix(" kB")?.parse::<u64>().ok());
-        Ok(kib.context("the system does not tell how much memory the relay has")? << 10)
+        process::memory(self.child.id(), what)
     }
 }
 
