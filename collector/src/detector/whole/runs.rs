@@ -73,6 +73,21 @@ fn neither_with_foreign_services() {
     run_all(seeds(SEEDS_ABROAD), |seed| Whole::abroad(seed, WITHIN));
 }
 
+/// Replies that take longer than it takes to settle, from handlers of which only the ends are seen, beside deadlocks.
+#[test]
+fn a_call_whose_reply_takes_long_is_answered() {
+    let outcome = run_all(seeds(SEEDS / 2), |seed| {
+        let mut random = Random::new(seed);
+        let mut plan = Plan::draw_abroad(seed, &mut random, WITHIN);
+        plan.script = "x*4: A{B}; A{B}; A{B} || y*4: B; B{A}; B{A}".parse().unwrap();
+        plan.settings.delay_max = Duration::from_secs(3);
+        plan.settings.timeout = Some(Duration::from_secs(8));
+        plan.nature.restarts = false;
+        Whole::of(seed, plan, random)
+    });
+    assert!(outcome.settled > 0, "there are deadlocks, too");
+}
+
 /// What is heard of later than within the settle time may be told wrongly, and is over in the end.
 #[test]
 fn what_is_told_of_the_late_ends() {
