@@ -182,9 +182,9 @@ impl Relay {
         }
         tracing::info!(
             %stream,
-            http = ?relay.http,
-            otlp_grpc = ?relay.otlp_grpc,
-            otlp_http = ?relay.otlp_http,
+            http = relay.http.map(display),
+            otlp_grpc = relay.otlp_grpc.map(display),
+            otlp_http = relay.otlp_http.map(display),
             "relay listens"
         );
         Ok(relay)

@@ -138,7 +138,7 @@ impl Collector {
         collector.serve_http(http, Api { owner, shutdown });
         tracing::info!(
             http = %collector.http, stream = %collector.stream,
-            otlp_grpc = ?collector.otlp_grpc, otlp_http = ?collector.otlp_http,
+            otlp_grpc = collector.otlp_grpc.map(display), otlp_http = collector.otlp_http.map(display),
             "collector listens"
         );
         Ok(collector)
