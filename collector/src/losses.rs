@@ -93,24 +93,28 @@ fn greatest(one: &Counts, other: &Counts) -> Counts {
     greatest
 }
 
+/// A cause of the native stream, as the API names it.
+pub(crate) fn api_cause(cause: stream::LossCause) -> LossCause {
+    match cause {
+        stream::LossCause::LibrarySpans => LossCause::LibrarySpans,
+        stream::LossCause::LibraryParents => LossCause::LibraryParents,
+        stream::LossCause::LibraryFinishes => LossCause::LibraryFinishes,
+        stream::LossCause::RelaySpans => LossCause::RelaySpans,
+        stream::LossCause::RelayEnded => LossCause::RelayEnded,
+        stream::LossCause::OtlpRejected => LossCause::OtlpRejected,
+        stream::LossCause::OtlpSpans => LossCause::OtlpSpans,
+        stream::LossCause::OtlpSources => LossCause::OtlpSources,
+        stream::LossCause::OtlpRequests => LossCause::OtlpRequests,
+        stream::LossCause::OtlpExpired => LossCause::OtlpExpired,
+        stream::LossCause::Unspecified => LossCause::Unknown,
+    }
+}
+
 /// What a heartbeat lists, by cause.
 fn by_cause(losses: &[stream::Loss]) -> Counts {
     let mut counts = Counts::default();
     for loss in losses {
-        let cause = match loss.cause() {
-            stream::LossCause::LibrarySpans => LossCause::LibrarySpans,
-            stream::LossCause::LibraryParents => LossCause::LibraryParents,
-            stream::LossCause::LibraryFinishes => LossCause::LibraryFinishes,
-            stream::LossCause::RelaySpans => LossCause::RelaySpans,
-            stream::LossCause::RelayEnded => LossCause::RelayEnded,
-            stream::LossCause::OtlpRejected => LossCause::OtlpRejected,
-            stream::LossCause::OtlpSpans => LossCause::OtlpSpans,
-            stream::LossCause::OtlpSources => LossCause::OtlpSources,
-            stream::LossCause::OtlpRequests => LossCause::OtlpRequests,
-            stream::LossCause::OtlpExpired => LossCause::OtlpExpired,
-            stream::LossCause::Unspecified => LossCause::Unknown,
-        };
-        counts.add(cause, loss.events);
+        counts.add(api_cause(loss.cause()), loss.events);
     }
     counts
 }

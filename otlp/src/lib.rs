@@ -60,6 +60,7 @@ mod http;
 mod json;
 mod keys;
 pub mod limits;
+mod losses;
 mod partial;
 mod protobuf;
 mod pulse;
@@ -74,6 +75,7 @@ mod wire;
 
 pub use collect::Decoded;
 pub use decode::{DecodeError, Format, logs, traces};
+pub use losses::losses;
 pub use pulse::Pulse;
 pub use receiver::{Counts, Receiver, Settings};
 pub use signal::{Batch, Code, Finished, Instance, InstanceIx, Source, Started};

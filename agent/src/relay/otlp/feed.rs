@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use standoff_otlp::{Batch, Counts, Said, SourceCounts, SourceNo, Sources, Times};
-use standoff_protocol::stream::{self, FromInstance, Goodbye, Hello, Loss, LossCause, OpenSet, from_instance};
+use standoff_otlp::{Batch, Counts, Said, SourceCounts, SourceNo, Sources, Times, losses};
+use standoff_protocol::stream::{self, FromInstance, Goodbye, Hello, Loss, OpenSet, from_instance};
 use tokio_util::sync::CancellationToken;
 
 use crate::relay::core::{ConnectionId, Input};
@@ -137,20 +137,7 @@ impl Feed {
 
     /// Since the relay started.
     fn losses(&self, counts: &Counts) -> Vec<Loss> {
-        let sources = self.sources.counts();
-        let lost = [
-            (LossCause::OtlpRejected, counts.spans_rejected + counts.invalid),
-            (
-                LossCause::OtlpSpans,
-                sources.refused_spans + sources.refused_ends + self.unwanted_events,
-            ),
-            (LossCause::OtlpSources, sources.refused_sources),
-            (LossCause::OtlpRequests, counts.refused),
-            (
-                LossCause::OtlpExpired,
-                sources.ended_by_max_open + sources.ended_by_missed_heartbeats,
-            ),
-        ];
+        let lost = losses(counts, &self.sources.counts(), self.unwanted_events);
         let lost = lost.into_iter().filter(|(_, events)| *events > 0);
         lost.map(|(cause, events)| Loss {
             cause: cause.into(),

@@ -3,14 +3,14 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use standoff_otlp::{Batch, Counts, Said, SourceNo, Sources};
-use standoff_protocol::api::LossCause;
+use standoff_otlp::{Batch, Counts, Said, SourceNo, Sources, losses};
 use standoff_protocol::stream::{self, ENDED_PER_MESSAGE_MAX, Hello};
 use tokio_util::sync::CancellationToken;
 
 use crate::detector::Input;
 use crate::ingest::{Connections, hello};
 use crate::instances::ConnectionId;
+use crate::losses::api_cause;
 use crate::owner::{Message, Outbox};
 use crate::settings::Times;
 
@@ -33,17 +33,8 @@ pub(crate) struct Feed {
     known: HashMap<SourceNo, Known>,
     /// Starts and ends of those that it does not want.
     unwanted_events: u64,
-    told: Told,
-}
-
-/// What the owner has been told was lost.
-#[derive(Clone, Copy, Debug, Default)]
-struct Told {
-    rejected: u64,
-    spans: u64,
-    sources: u64,
-    requests: u64,
-    expired: u64,
+    /// What the owner has been told was lost.
+    told: [u64; 5],
 }
 
 impl Feed {
@@ -57,7 +48,7 @@ impl Feed {
             connections,
             known: HashMap::new(),
             unwanted_events: 0,
-            told: Told::default(),
+            told: [0; 5],
         }
     }
 
@@ -183,28 +174,11 @@ impl Feed {
 
     /// What was lost since this was last asked.
     fn losses(&mut self, counts: &Counts) -> Vec<Message> {
-        let sources = self.sources.counts();
-        let before = std::mem::replace(
-            &mut self.told,
-            Told {
-                rejected: counts.spans_rejected + counts.invalid,
-                spans: sources.refused_spans + sources.refused_ends + self.unwanted_events,
-                sources: sources.refused_sources,
-                requests: counts.refused,
-                expired: sources.ended_by_max_open + sources.ended_by_missed_heartbeats,
-            },
-        );
-        let now = self.told;
-        let grown = [
-            (LossCause::OtlpRejected, now.rejected, before.rejected),
-            (LossCause::OtlpSpans, now.spans, before.spans),
-            (LossCause::OtlpSources, now.sources, before.sources),
-            (LossCause::OtlpRequests, now.requests, before.requests),
-            (LossCause::OtlpExpired, now.expired, before.expired),
-        ];
-        grown
-            .into_iter()
-            .map(|(cause, now, before)| (cause, now.saturating_sub(before)))
+        let lost = losses(counts, &self.sources.counts(), self.unwanted_events);
+        let before = std::mem::replace(&mut self.told, lost.map(|(_, now)| now));
+        lost.into_iter()
+            .zip(before)
+            .map(|((cause, now), before)| (api_cause(cause), now.saturating_sub(before)))
             .filter(|(_, count)| *count > 0)
             .map(|(cause, count)| Message::Input(Input::Lost { cause, count }))
             .collect()

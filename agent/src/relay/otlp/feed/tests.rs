@@ -1,7 +1,7 @@
 use std::sync::Arc;
 
 use standoff_otlp::{Finished, Instance, InstanceIx, Source, Started};
-use standoff_protocol::stream::{Outcome, Role};
+use standoff_protocol::stream::{LossCause, Outcome, Role};
 
 use super::*;
 
